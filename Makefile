@@ -1,0 +1,53 @@
+# Everything is set up by the targets that need it; `make check` is what CI runs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := build/.venv-stamp
+
+.PHONY: check test demo bench fmt lint types setup setup-peers setup-tools build clean
+
+check: lint types test
+
+$(STAMP): pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip setuptools
+	$(BIN)/pip install --quiet -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	mkdir -p build && touch $(STAMP)
+
+setup: $(STAMP)
+
+setup-peers: $(STAMP)
+	bash scripts/setup_peers.sh
+
+setup-tools: $(STAMP)
+	bash scripts/setup_tools.sh
+
+test: setup setup-peers setup-tools
+	PYTHONSAFEPATH=1 $(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	PYTHONSAFEPATH=1 $(BIN)/lint-imports
+
+types: setup
+	$(BIN)/pyright
+	$(BIN)/mypy
+
+fmt: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+demo: setup
+	$(BIN)/desilt demo
+
+bench: setup setup-peers
+	PYTHONSAFEPATH=1 $(BIN)/python -m tests.bench.run $(if $(ONLY),--only $(ONLY))
+
+build: setup
+	rm -rf build/lib dist
+	$(BIN)/python -m build --no-isolation
+
+clean:
+	rm -rf build dist $(VENV)

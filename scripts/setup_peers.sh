@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# Makes the peers of the interop tests under build/peers: a pypaimon environment and one Java
+# server per Paimon version. Does nothing for a peer whose stamp matches its inputs.
+set -euo pipefail
+
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+peers="$root/build/peers"
+java_src="$root/tests/interop/java"
+maven_repo="${MAVEN_REPO_LOCAL:-$HOME/.m2/repository}"
+pypaimon_version=2.1.0
+newest=2.0.0
+oldest=0.9.0
+# Version 3 of the plugin reads the POM and its parents even for one jar alone; version 2 does not.
+dependency_plugin=org.apache.maven.plugins:maven-dependency-plugin:2.8
+
+# The hash of some text and of the named files' content.
+digest() {
+  local text="$1"
+  shift
+  { printf '%s\n' "$text"; cat -- "$@" </dev/null; } | sha256sum | cut -d' ' -f1
+}
+
+fresh() { # fresh DIRECTORY DIGEST: whether the stamp holds the digest
+  [[ -f "$1/stamp" && "$(<"$1/stamp")" == "$2" ]]
+}
+
+need_tools() {
+  local packages=()
+  command -v javac >/dev/null && command -v java >/dev/null ||
+    packages+=(openjdk-17-jdk-headless)
+  command -v mvn >/dev/null || packages+=(maven)
+  if ((${#packages[@]})); then
+    local sudo=()
+    ((EUID == 0)) || sudo=(sudo)
+    "${sudo[@]}" apt-get update -q
+    "${sudo[@]}" apt-get install -y -q --no-install-recommends "${packages[@]}" ||
+      "${sudo[@]}" apt-get install -y -q --no-install-recommends \
+        "${packages[@]/openjdk-17-jdk-headless/default-jdk-headless}"
+  fi
+}
+
+setup_pypaimon() {
+  local home="$peers/pypaimon" python="${PYTHON:-python3}" want
+  want="$(digest "pypaimon==$pypaimon_version $("$python" -V)")"
+  if fresh "$home" "$want" && "$home/bin/python" -c '' 2>/dev/null; then
+    return
+  fi
+  rm -rf "$home"
+  "$python" -m venv "$home"
+  "$home/bin/python" -m pip install -q --disable-pip-version-check "pypaimon==$pypaimon_version"
+  printf '%s' "$want" >"$home/stamp"
+}
+
+jars_present() { # jars_present CLASSPATH_FILE: whether all the jars are still in place
+  local jar
+  local -a jars
+  [[ -f "$1" ]] || return 1
+  IFS=: read -r -d '' -a jars <"$1" || true
+  for jar in "${jars[@]}"; do
+    [[ -f "${jar%$'\n'}" ]] || return 1
+  done
+}
+
+setup_java() {
+  local version="$1" home="$peers/java-$1" want
+  local -a maven=(mvn -q -B -Dstyle.color=never "-Dmaven.repo.local=$maven_repo")
+  local fat="$maven_repo/org/apache/paimon/paimon-flink-2.0/$newest/paimon-flink-2.0-$newest.jar"
+  want="$(digest "$version $maven_repo" "$java_src/pom.xml" \
+    "$java_src"/src/main/java/desilt/peer/*.java)"
+  if fresh "$home" "$want" && jars_present "$home/classpath.txt" && command -v java >/dev/null; then
+    return
+  fi
+  need_tools
+  rm -rf "$home"
+  if [[ "$version" == "$newest" && ! -f "$fat" ]]; then
+    # Alone and without its POM's parents, which a registry may not hold.
+    "${maven[@]}" "$dependency_plugin:get" -Dtransitive=false \
+      "-Dartifact=org.apache.paimon:paimon-flink-2.0:$newest"
+  fi
+  "${maven[@]}" -f "$java_src/pom.xml" "-Dpaimon=$version" "-Dpaimon.jar=$fat" compile
+  printf '%s' "$want" >"$home/stamp"
+}
+
+mkdir -p "$peers"
+if command -v flock >/dev/null; then
+  exec 9>"$peers/lock" # two setups at once would delete each other's work
+  flock 9
+fi
+setup_pypaimon
+setup_java "$newest"
+setup_java "$oldest"
+echo "peers are ready in build/peers"

@@ -1,0 +1,183 @@
+"""Compaction as an action on one table: plan, rewrite, commit, and sweeping up after a crash.
+
+Everything crosses process borders as plain data. What a task writes starts with its id, so that
+what a dead one left behind is known.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+import polars as pl
+
+from . import paths
+from .commit import CommitOutcome, CommitRequest, Committer, check_premises, removed, upgraded
+from .errors import CommitConflict, FileMissing, OutcomeUnknown, TableError
+from .handle import TableHandle
+from .manifest.entry import EntryKind, ManifestEntry
+from .metadata import MetadataReader
+from .plan import CompactionPlan, directory
+from .rewrite import RewriteOptions, RewriteResult, rewrite_bucket
+from .snapshot import CommitKind, Snapshot
+from .storage import LocalStorage
+
+__all__ = [
+    "CompactionPlan",
+    "RewriteOptions",
+    "RewriteResult",
+    "SweepResult",
+    "commit",
+    "commit_request",
+    "commit_user",
+    "handle_of",
+    "rewrite",
+    "sweep",
+]
+
+
+def commit_user(task_id: str) -> str:
+    """Each task commits as a user of its own: batch identifiers repeat."""
+    return f"desilt-{task_id}"
+
+
+def handle_of(plan: CompactionPlan) -> TableHandle:
+    """The plan's table on local storage."""
+    return TableHandle(plan.table, plan.path, LocalStorage())
+
+
+def rewrite(
+    plan: CompactionPlan, options: RewriteOptions, handle: TableHandle | None = None
+) -> RewriteResult:
+    """Check the premises, then write and verify the new files (see `rewrite_bucket`).
+
+    Raises:
+        CommitConflict: a premise is already broken.
+    """
+    handle = handle or handle_of(plan)
+    snapshot = handle.snapshots.latest()
+    if snapshot is None:
+        raise CommitConflict("the table has no snapshot any more", table=plan.table)
+    if snapshot.id != plan.snapshot_id:
+        live = MetadataReader(handle).live(snapshot)
+        check_premises(plan.premises, snapshot, handle.latest_schema(), live)
+    return rewrite_bucket(handle, plan, options)
+
+
+def commit_request(plan: CompactionPlan, result: RewriteResult) -> CommitRequest:
+    """The change that a finished rewrite makes."""
+    by_name = {e.file.name: e for e in plan.inputs}
+    rewritten = [by_name[name] for part in plan.rewrites for name in part.names]
+    entries: list[ManifestEntry] = [removed(e) for e in rewritten]
+    added: list[ManifestEntry] = []
+    for name in plan.upgrades:
+        gone, moved = upgraded(by_name[name], plan.output_level)
+        entries.append(gone)
+        added.append(moved)
+    premises = plan.premises
+    added += [
+        ManifestEntry(
+            EntryKind.ADD, premises.partition, premises.bucket, premises.total_buckets, file
+        )
+        for file in result.outputs
+    ]
+    return CommitRequest(
+        kind=CommitKind.COMPACT,
+        user=commit_user(plan.task_id),
+        task_id=plan.task_id,
+        entries=(*entries, *added),
+        premises=premises,
+    )
+
+
+def commit(
+    plan: CompactionPlan, result: RewriteResult, committer: Committer | None = None
+) -> CommitOutcome:
+    """Publish a finished rewrite.
+
+    Raises:
+        CommitConflict: a premise broke; the outputs are removed.
+        OutcomeUnknown: nothing is removed; `sweep` finds out later.
+        StorageUnavailable: not published; the outputs are removed as far as possible.
+    """
+    handle = handle_of(plan)
+    committer = committer or Committer(handle)
+    try:
+        return committer.commit(commit_request(plan, result))
+    except OutcomeUnknown:
+        raise
+    except TableError:
+        discard(handle, plan, result)
+        raise
+
+
+def discard(handle: TableHandle, plan: CompactionPlan, result: RewriteResult) -> None:
+    """Remove a rewrite's new files; never an input, whatever their names."""
+    inputs = {e.file.name for e in plan.inputs}
+    folder = directory(handle, plan.partition, plan.bucket)
+    names = [f.name for f in result.outputs if f.name not in inputs]
+    with suppress(TableError):
+        handle.storage.delete([paths.data_file(folder, name) for name in names])
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """``committed``: the task's snapshot is there; ``deleted``: leftovers that were removed."""
+
+    committed: bool
+    deleted: tuple[str, ...]
+
+
+def sweep(handle: TableHandle, task_id: str, partition: str, bucket: int) -> SweepResult:
+    """Remove what a dead task left behind: its files that no snapshot reaches, and only those.
+
+    A task that runs must not be swept. Tags and branches cannot hold files that no snapshot of the
+    main branch ever held.
+
+    Raises:
+        StorageUnavailable, CorruptTable: nothing is removed then.
+    """
+    folder = directory(handle, partition, bucket)
+    data = [s.name for s in handle.storage.list(folder) if task_id in s.name]
+    manifest_folder = paths.manifest_dir(handle.root)
+    manifests = [s.name for s in handle.storage.list(manifest_folder) if task_id in s.name]
+    reach = _reachable(handle, task_id)
+    gone = [paths.data_file(folder, n) for n in data if n not in reach.names]
+    gone += [paths.data_file(manifest_folder, n) for n in manifests if n not in reach.names]
+    handle.storage.delete(gone)
+    return SweepResult(reach.committed, tuple(gone))
+
+
+def _names_in(reader: MetadataReader, snapshot: Snapshot, task_id: str) -> set[str]:
+    metas = reader.manifests(snapshot)
+    names = {snapshot.base_manifest_list, snapshot.delta_manifest_list, *(m.name for m in metas)}
+    ours = pl.col("name").str.contains(task_id, literal=True)
+    for meta in metas:
+        names |= set(reader.slim(meta.name).filter(ours)["name"].to_list())
+    return names
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    names: frozenset[str]
+    committed: bool
+
+
+def _reachable(handle: TableHandle, task_id: str) -> _Reach:
+    """Names with the task's id that some retained snapshot uses, and whether it was committed."""
+    store = handle.snapshots
+    latest, earliest = store.latest_id(), store.earliest_id()
+    reader = MetadataReader(handle)
+    names: set[str] = set()
+    committed = False
+    for snapshot_id in range(earliest or 1, (latest or 0) + 1):
+        snapshot = store.find(snapshot_id)
+        if snapshot is None:
+            continue
+        committed = committed or snapshot.commit_user == commit_user(task_id)
+        try:
+            names |= _names_in(reader, snapshot, task_id)
+        except FileMissing:
+            if store.find(snapshot_id) is not None:
+                raise  # a live snapshot that cannot be read protects what we cannot see
+    return _Reach(frozenset(n for n in names if task_id in n), committed)

@@ -1,0 +1,222 @@
+"""Parquet data files: read in chunks of bounded decoded size, written as one streamed file.
+
+Polars decodes and encodes (its encoder is several times faster than pyarrow's), except files with
+TIME or TIMESTAMP(7–9) columns, which it would write in a form that older Paimon readers refuse:
+those go through pyarrow (INT32 millis, INT96).
+
+Spec: format §8.1, §9.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, TypeVar
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from polars.io.plugins import register_io_source
+
+from ..datatypes import TIMESTAMPS, Root, to_arrow, to_polars
+from ..errors import CorruptTable
+from ..options import TableOptions
+from ..schema import Field
+from ..storage import Storage
+
+T = TypeVar("T")
+
+ROW_GROUP_BYTES = 32 * 1024 * 1024
+"""Decoded size of our row groups: small enough that a merge of many runs holds one of each."""
+
+_VIEW_BYTES = 16  # a string in memory: its view; the text is counted by the footer
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """``rows`` rows from ``offset`` on, about ``decoded_bytes`` in memory."""
+
+    offset: int
+    rows: int
+    decoded_bytes: int
+
+
+class ParquetSource:
+    """One data file opened for reading; the footer is read once, on opening.
+
+    Raises:
+        FileMissing: no such file.
+        CorruptTable: the file is not readable Parquet.
+    """
+
+    def __init__(self, storage: Storage, path: str) -> None:
+        self._path = path
+        self._source = storage.open_source(path)
+        self.metadata = self._guarded(lambda: pq.read_metadata(self._rewound()))
+        names = self._guarded(lambda: self.metadata.schema.to_arrow_schema().names)
+        self.columns: frozenset[str] = frozenset(names)
+
+    @property
+    def rows(self) -> int:
+        return int(self.metadata.num_rows)
+
+    def chunks(self, limit_bytes: int) -> tuple[Chunk, ...]:
+        """The file as consecutive chunks: row groups, cut further where they decode too large."""
+        chunks: list[Chunk] = []
+        offset = 0
+        for index in range(self.metadata.num_row_groups):
+            group = self.metadata.row_group(index)
+            decoded = int(group.total_byte_size) + group.num_rows * _VIEW_BYTES
+            parts = max(1, min(group.num_rows, -(-decoded // max(1, limit_bytes))))
+            step = -(-group.num_rows // parts) if group.num_rows else 0
+            for start in range(0, group.num_rows, max(1, step)):
+                rows = min(step, group.num_rows - start)
+                chunks.append(Chunk(offset + start, rows, decoded * rows // group.num_rows))
+            offset += group.num_rows
+        return tuple(chunks)
+
+    def read(self, chunk: Chunk | None, columns: Sequence[str]) -> pl.DataFrame:
+        """These columns of a chunk (None: of the whole file), in the file's own types."""
+
+        def load() -> pl.DataFrame:
+            lazy = pl.scan_parquet(self._rewound(), glob=False, hive_partitioning=False)
+            if chunk is not None:
+                lazy = lazy.slice(chunk.offset, chunk.rows)
+            return lazy.select(columns).collect()
+
+        return self._guarded(load)
+
+    def lazy(self) -> pl.LazyFrame:
+        """The whole file as a lazy frame, for pushed-down predicates."""
+        return self._guarded(
+            lambda: pl.scan_parquet(self._rewound(), glob=False, hive_partitioning=False)
+        )
+
+    def _rewound(self) -> Any:
+        if not isinstance(self._source, str):
+            self._source.seek(0)
+        return self._source
+
+    def _guarded(self, action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException) as e:
+            raise CorruptTable(
+                "data file is not readable", reason=str(e).splitlines()[0], file=self._path
+            ) from e
+        except OSError as e:
+            raise CorruptTable("data file is not readable", reason=str(e), file=self._path) from e
+
+
+def arrow_schema(fields: Sequence[Field]) -> pa.Schema:
+    """The Arrow schema that is encoded: nullability and Paimon's field ids included."""
+    return pa.schema(
+        [
+            pa.field(f.name, to_arrow(f.type), f.type.nullable, {"PARQUET:field_id": str(f.id)})
+            for f in fields
+        ]
+    )
+
+
+def needs_pyarrow(fields: Sequence[Field]) -> bool:
+    """True when Polars would encode one of the columns in a way older Paimon cannot read."""
+    return any(
+        f.type.root is Root.TIME or (f.type.root in TIMESTAMPS and f.type.precision > 6)
+        for f in fields
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetEncoding:
+    """How to encode: the columns in order, codec and level (None where the codec has none)."""
+
+    fields: tuple[Field, ...]
+    compression: str
+    level: int | None
+
+    @staticmethod
+    def of(fields: Sequence[Field], options: TableOptions) -> ParquetEncoding:
+        codec = options.compression
+        if codec in ("none", "uncompressed"):
+            codec = "uncompressed"
+        level = options.zstd_level if codec == "zstd" else None
+        return ParquetEncoding(tuple(fields), codec, level)
+
+
+def encode(
+    frames: Iterator[pl.DataFrame], file: BinaryIO, encoding: ParquetEncoding, row_bytes: int
+) -> None:
+    """Stream frames (columns as in ``encoding.fields``) into one Parquet file.
+
+    Args:
+        row_bytes: decoded bytes of a row, to size row groups by.
+    """
+    group_rows = max(1024, ROW_GROUP_BYTES // max(1, row_bytes))
+    if needs_pyarrow(encoding.fields):
+        _encode_pyarrow(frames, file, encoding, group_rows)
+    else:
+        _encode_polars(frames, file, encoding, group_rows)
+
+
+def _encode_polars(
+    frames: Iterator[pl.DataFrame], file: BinaryIO, encoding: ParquetEncoding, group_rows: int
+) -> None:
+    def batches(
+        with_columns: list[str] | None,
+        predicate: pl.Expr | None,
+        n_rows: int | None,
+        batch_size: int | None,
+    ) -> Iterator[pl.DataFrame]:
+        yield from frames
+
+    schema = pl.Schema({f.name: to_polars(f.type) for f in encoding.fields})
+    register_io_source(batches, schema=schema).sink_parquet(
+        file,
+        compression=encoding.compression,  # type: ignore[arg-type]  # checked with the options
+        compression_level=encoding.level,
+        statistics="full",
+        row_group_size=group_rows,
+        arrow_schema=arrow_schema(encoding.fields),
+    )
+
+
+def _encode_pyarrow(
+    frames: Iterator[pl.DataFrame], file: BinaryIO, encoding: ParquetEncoding, group_rows: int
+) -> None:
+    schema = arrow_schema(encoding.fields)
+    nanos = any(f.type.root in TIMESTAMPS and f.type.precision > 6 for f in encoding.fields)
+    writer = pq.ParquetWriter(
+        file,
+        schema,
+        compression="none" if encoding.compression == "uncompressed" else encoding.compression,
+        compression_level=encoding.level,
+        store_decimal_as_integer=True,
+        use_deprecated_int96_timestamps=nanos,
+    )
+    pending: list[pl.DataFrame] = []
+    with writer:
+        for frame in frames:
+            pending.append(frame)
+            if sum(p.height for p in pending) >= group_rows:
+                writer.write_table(_table(pending, encoding.fields, schema), group_rows)
+                pending = []
+        if pending:
+            writer.write_table(_table(pending, encoding.fields, schema), group_rows)
+
+
+def _table(frames: Sequence[pl.DataFrame], fields: Sequence[Field], schema: pa.Schema) -> pa.Table:
+    frame = pl.concat(frames, how="vertical")
+    millis = pl.Int32()
+    times = [
+        (pl.col(f.name).to_physical() // 1_000_000).cast(millis)
+        for f in fields
+        if f.type.root is Root.TIME
+    ]
+    table = frame.with_columns(times).to_arrow(compat_level=pl.CompatLevel.oldest())
+    arrays = [
+        table.column(f.name).cast(pa.int32()).cast(pa.time32("ms"))
+        if f.type.root is Root.TIME
+        else table.column(f.name).cast(schema.field(f.name).type)
+        for f in fields
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)

@@ -1,0 +1,84 @@
+"""A table as the rest of `table/` sees it: where it is, its store, and the outside world it may ask.
+
+The outside world (time, waiting, chance) is an argument, so that everything above stays testable.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from . import paths
+from .errors import CorruptTable, FileMissing, TableMissing
+from .schema import TableSchema, load_schema
+from .snapshot import SnapshotStore
+from .storage import Storage
+
+
+def _now_millis() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What is not the table: epoch milliseconds, waiting in seconds, a random fraction of one.
+
+    ``local_offset_millis`` is what is added to epoch time for `_CREATION_TIME`, which Paimon keeps
+    as local wall clock.
+    """
+
+    now_millis: Callable[[], int] = _now_millis
+    sleep: Callable[[float], None] = time.sleep
+    chance: Callable[[], float] = random.random
+
+    def creation_millis(self) -> int:
+        now = self.now_millis()
+        return now + time.localtime(now / 1000).tm_gmtoff * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class TableHandle:
+    """Name ("db.table"), root path without a trailing slash, store, and world of one table."""
+
+    name: str
+    root: str
+    storage: Storage
+    world: World = field(default_factory=World)
+
+    @property
+    def snapshots(self) -> SnapshotStore:
+        return SnapshotStore(self.storage, self.root)
+
+    def schema(self, schema_id: int) -> TableSchema:
+        """One version of the schema.
+
+        Raises:
+            CorruptTable: the file is missing or unreadable.
+        """
+        path = paths.schema_file(self.root, schema_id)
+        schema = load_schema(self.storage.read(path), path)
+        if schema.id != schema_id:
+            raise CorruptTable("schema id differs from its file name", id=schema.id, file=path)
+        return schema
+
+    def latest_schema_id(self) -> int:
+        """The newest schema's id, from a listing.
+
+        Raises:
+            TableMissing: no schema file: nothing (any more) is here.
+        """
+        prefix = "schema-"
+        names = (s.name for s in self.storage.list(paths.schema_dir(self.root)))
+        ids = [int(n[len(prefix) :]) for n in names if n.startswith(prefix) and n[len(prefix) :].isdigit()]
+        if not ids:
+            raise TableMissing("no table here", table=self.name, path=self.root)
+        return max(ids)
+
+    def latest_schema(self) -> TableSchema:
+        """The newest schema, read now."""
+        try:
+            return self.schema(self.latest_schema_id())
+        except FileMissing as error:
+            raise TableMissing("no table here", table=self.name, path=self.root) from error

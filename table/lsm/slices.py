@@ -1,0 +1,88 @@
+"""Several sorted runs read side by side as slices: disjoint key ranges, bounded in memory.
+
+Each run is a stream of chunks. What is decoded waits in a buffer; a slice is cut at the smallest
+last key of all buffers whose run goes on, so every record of its keys is in it. Each chunk is
+decoded once, and no more than about two chunks a run are held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import polars as pl
+
+from .merge import MergeRule
+from .order import last_bound, order_frame, rows_through
+
+Bound = tuple[Any, ...]
+
+
+class RunBuffer:
+    """One run being read: decoded rows not yet given out."""
+
+    def __init__(self, frames: Iterator[pl.DataFrame], rule: MergeRule) -> None:
+        self._frames = frames
+        self._rule = rule
+        self._frame = pl.DataFrame()
+        self._order = pl.DataFrame()
+        self._low_water = 1
+        self._exhausted = False
+
+    def fill(self) -> None:
+        """Decode until half a chunk is buffered or the run ends.
+
+        Stopping at one row would cut a sliver each time two runs' chunks end near each other.
+        """
+        while not self._exhausted and self.height < self._low_water:
+            frame = next(self._frames, None)
+            if frame is None:
+                self._exhausted = True
+                return
+            self._low_water = max(1, frame.height // 2)
+            order = order_frame(frame, self._rule.keys, self._rule.key_types)
+            if self.height:
+                frame = pl.concat([self._frame, frame], how="vertical")
+                order = pl.concat([self._order, order], how="vertical")
+            self._frame, self._order = frame, order
+
+    @property
+    def height(self) -> int:
+        return self._frame.height
+
+    @property
+    def bound(self) -> Bound:
+        """The last key that is buffered."""
+        return last_bound(self._order)
+
+    def take(self, bound: Bound | None) -> pl.DataFrame | None:
+        """Rows up to and including ``bound`` (None: all), removed from the buffer."""
+        if self.height == 0:
+            return None
+        rows = self._frame.height if bound is None else rows_through(self._order, bound)
+        taken = self._frame.slice(0, rows)
+        self._frame = self._frame.slice(rows)
+        self._order = self._order.slice(rows)
+        return taken
+
+
+def slices(runs: Sequence[Iterator[pl.DataFrame]], rule: MergeRule) -> Iterator[list[pl.DataFrame]]:
+    """Frames of the same key range, one for each run that has rows in it, in ascending ranges.
+
+    Args:
+        runs: each ascending in key and without repeats, chunk by chunk.
+    """
+    buffers = [RunBuffer(frames, rule) for frames in runs]
+    while True:
+        for buffer in buffers:
+            buffer.fill()
+        filled = [b for b in buffers if b.height]
+        if not filled:
+            return
+        if len(filled) == 1:
+            bound = None
+        else:
+            # A run whose chunks are all decoded still bounds the slice, which keeps slices even.
+            bound = min(b.bound for b in filled)
+        frames = [f for b in filled if (f := b.take(bound)) is not None and f.height]
+        yield frames

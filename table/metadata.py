@@ -1,0 +1,94 @@
+"""A snapshot's manifests, read once each: manifests never change, so their name is their content.
+
+The reader keeps the slim entries of every manifest that the last snapshot used. The next snapshot
+then costs its two manifest lists and the manifests that are new, whatever happened in between: a
+gap, an OVERWRITE, a replaced snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import polars as pl
+
+from . import paths
+from .errors import CorruptTable
+from .handle import TableHandle
+from .manifest.codec import ManifestMeta, read_manifest, read_manifest_list
+from .manifest.entry import ENTRY_SCHEMA, SLIM_SCHEMA, EntryKind, ManifestEntry, frame_entries
+from .manifest.fold import fold
+from .snapshot import Snapshot
+
+
+class MetadataReader:
+    """Reads manifests of one table, remembering the slim entries of those still in use."""
+
+    def __init__(self, handle: TableHandle) -> None:
+        self._handle = handle
+        self._slim: dict[str, pl.DataFrame] = {}
+
+    def manifest_list(self, name: str) -> tuple[ManifestMeta, ...]:
+        path = paths.manifest_file(self._handle.root, name)
+        return read_manifest_list(self._handle.storage.read(path), path)
+
+    def manifests(self, snapshot: Snapshot) -> tuple[ManifestMeta, ...]:
+        """Manifests of base and delta, in order."""
+        base = self.manifest_list(snapshot.base_manifest_list)
+        return (*base, *self.manifest_list(snapshot.delta_manifest_list))
+
+    def slim(self, name: str) -> pl.DataFrame:
+        """Entries of a manifest without statistics."""
+        found = self._slim.get(name)
+        if found is None:
+            found = self._read(name, stats=False)
+            self._slim[name] = found
+        return found
+
+    def whole(self, name: str) -> pl.DataFrame:
+        """Entries of a manifest with statistics; not remembered."""
+        return self._read(name, stats=True)
+
+    def delta(self, snapshot: Snapshot) -> pl.DataFrame:
+        """What the snapshot itself changed, slim."""
+        metas = self.manifest_list(snapshot.delta_manifest_list)
+        frames = [self.slim(m.name) for m in metas]
+        return pl.concat(frames) if frames else pl.DataFrame(schema=SLIM_SCHEMA)
+
+    def live(self, snapshot: Snapshot) -> pl.DataFrame:
+        """Live files of the snapshot, slim; forgets manifests that it does not use."""
+        metas = self.manifests(snapshot)
+        live = fold([self.slim(m.name) for m in metas])
+        used = {m.name for m in metas}
+        self._slim = {name: frame for name, frame in self._slim.items() if name in used}
+        return live
+
+    def entries(
+        self, snapshot: Snapshot, partition: bytes, bucket: int, names: Collection[str]
+    ) -> tuple[ManifestEntry, ...]:
+        """ADD entries with statistics of these live files of one bucket, in manifest order.
+
+        Raises:
+            CorruptTable: one of them is in no manifest.
+        """
+        wanted = (
+            (pl.col("kind") == EntryKind.ADD)
+            & (pl.col("partition") == partition)
+            & (pl.col("bucket") == bucket)
+            & pl.col("name").is_in(list(names))
+        )
+        live = self.live(snapshot).filter(wanted).select("name", "level")
+        found = [pl.DataFrame(schema=ENTRY_SCHEMA)]
+        for meta in self.manifests(snapshot):
+            if self.slim(meta.name).filter(wanted).height:
+                found.append(self.whole(meta.name).filter(wanted))
+        entries = pl.concat(found).join(live, on=["name", "level"], how="semi", maintain_order="left")
+        if entries.height != len(names):
+            raise CorruptTable(
+                "files are in no manifest", table=self._handle.name, expected=len(names),
+                found=entries.height,
+            )  # fmt: skip
+        return frame_entries(entries)
+
+    def _read(self, name: str, *, stats: bool) -> pl.DataFrame:
+        path = paths.manifest_file(self._handle.root, name)
+        return read_manifest(self._handle.storage.read(path), path, stats=stats)

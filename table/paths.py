@@ -1,0 +1,54 @@
+"""Every path of a table, as functions of its root (format §1.1), and the guard on file names."""
+
+from __future__ import annotations
+
+from .errors import CorruptTable
+
+
+def schema_file(root: str, schema_id: int) -> str:
+    return f"{root}/schema/schema-{schema_id}"
+
+
+def schema_dir(root: str) -> str:
+    return f"{root}/schema"
+
+
+def snapshot_dir(root: str) -> str:
+    return f"{root}/snapshot"
+
+
+def snapshot_file(root: str, snapshot_id: int) -> str:
+    return f"{root}/snapshot/snapshot-{snapshot_id}"
+
+
+def latest_hint(root: str) -> str:
+    return f"{root}/snapshot/LATEST"
+
+
+def earliest_hint(root: str) -> str:
+    return f"{root}/snapshot/EARLIEST"
+
+
+def manifest_dir(root: str) -> str:
+    return f"{root}/manifest"
+
+
+def manifest_file(root: str, name: str) -> str:
+    return f"{root}/manifest/{checked_name(name)}"
+
+
+def bucket_dir(root: str, partition: str, bucket: int) -> str:
+    """``partition`` is the directory text without slashes at its ends; empty without partitions."""
+    middle = f"{partition}/" if partition else ""
+    return f"{root}/{middle}bucket-{bucket}"
+
+
+def data_file(directory: str, name: str) -> str:
+    return f"{directory}/{checked_name(name)}"
+
+
+def checked_name(name: str) -> str:
+    """A file name from metadata, refused when it could leave its directory."""
+    if not name or "/" in name or "\\" in name or "\0" in name or name in (".", ".."):
+        raise CorruptTable("file name escapes the table", file=name)
+    return name

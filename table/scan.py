@@ -1,0 +1,206 @@
+"""Reads a table as a lazy frame: merged on the way, with projection and predicate pushed down.
+
+Partitions and buckets are read one after the other, slice by slice, so memory stays bounded. What
+only looks at partition columns prunes whole partitions; what only looks at keys is applied before
+the merge (it keeps or drops all records of a key alike); everything else after it.
+
+Spec: format §8.6, §8.7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from . import paths
+from .errors import InvalidRequest
+from .format.parquet import ParquetSource
+from .handle import TableHandle
+from .lsm.merge import MergeRule, merge
+from .lsm.run import LsmFile, lsm_file
+from .lsm.section import Section, sections
+from .lsm.slices import slices
+from .manifest.entry import DataFile, frame_entries
+from .metadata import MetadataReader
+from .plan import partition_text, refuse_files
+from .rewrite import file_projection
+from .row import decode_row, series_from_values
+from .schema import Field, TableSchema, check_supported
+from .snapshot import Snapshot
+
+SCAN_CHUNK_BYTES = 24 * 1024 * 1024
+
+
+def scan_table(
+    handle: TableHandle,
+    *,
+    columns: Sequence[str] | None = None,
+    filter: pl.Expr | None = None,  # noqa: A002  # Polars' own word
+    snapshot_id: int | None = None,
+) -> pl.LazyFrame:
+    """The rows of a snapshot (the latest by default) as a lazy frame; nothing is read yet but metadata.
+
+    Raises:
+        InvalidRequest: an unknown column or snapshot.
+        UnsupportedFeature: the table needs what this release does not have.
+    """
+    schema = handle.latest_schema()
+    check_supported(schema)
+    snapshot = _snapshot(handle, snapshot_id)
+    if snapshot is not None and snapshot_id is not None:
+        schema = handle.schema(snapshot.schema_id)
+        check_supported(schema)
+    for name in columns or ():
+        if name not in schema.names:
+            raise InvalidRequest("no such column", column=name, table=handle.name)
+    reader = _Reader(handle, schema, snapshot)
+
+    def batches(
+        with_columns: list[str] | None,
+        predicate: pl.Expr | None,
+        n_rows: int | None,
+        batch_size: int | None,
+    ) -> Iterator[pl.DataFrame]:
+        return reader.batches(with_columns, predicate, n_rows)
+
+    lazy = register_io_source(batches, schema=schema.polars)
+    if filter is not None:
+        lazy = lazy.filter(filter)
+    return lazy.select(columns) if columns is not None else lazy
+
+
+def _snapshot(handle: TableHandle, snapshot_id: int | None) -> Snapshot | None:
+    if snapshot_id is None:
+        return handle.snapshots.latest()
+    found = handle.snapshots.find(snapshot_id)
+    if found is None:
+        raise InvalidRequest("no such snapshot", snapshot_id=snapshot_id, table=handle.name)
+    return found
+
+
+class _Reader:
+    """Reads one snapshot; the schema is the one rows are returned in."""
+
+    def __init__(
+        self, handle: TableHandle, schema: TableSchema, snapshot: Snapshot | None
+    ) -> None:
+        self._handle = handle
+        self._schema = schema
+        self._live = (
+            pl.DataFrame(schema={"partition": pl.Binary(), "bucket": pl.Int32()})
+            if snapshot is None
+            else MetadataReader(handle).live(snapshot)
+        )
+
+    def batches(
+        self, wanted: Sequence[str] | None, predicate: pl.Expr | None, limit: int | None
+    ) -> Iterator[pl.DataFrame]:
+        output = list(wanted) if wanted is not None else list(self._schema.names)
+        asked = predicate.meta.root_names() if predicate is not None else []
+        needed = tuple(n for n in self._schema.names if n in {*output, *asked})
+        left = limit
+        for frame in self._frames(needed, predicate, set(asked)):
+            part = frame.select(output)
+            if left is not None:
+                part = part.head(left)
+                left -= part.height
+            yield part
+            if left == 0:
+                return
+
+    def _frames(
+        self, needed: tuple[str, ...], predicate: pl.Expr | None, asked: set[str]
+    ) -> Iterator[pl.DataFrame]:
+        early = predicate is not None and asked <= {
+            *self._schema.primary_keys, *self._schema.partition_keys
+        }  # fmt: skip
+        on_partition = predicate is not None and asked <= set(self._schema.partition_keys)
+        for partition, bucket, files in self._buckets():
+            if on_partition and predicate is not None and not self._holds(partition, predicate):
+                continue
+            folder = paths.bucket_dir(
+                self._handle.root, partition_text(self._schema, partition), bucket
+            )
+            if self._schema.keyed:
+                frames = self._keyed(folder, files, needed, predicate if early else None)
+            else:
+                frames = self._plain(folder, files, needed)
+            for frame in frames:
+                yield frame if predicate is None else frame.filter(predicate)
+
+    def _buckets(self) -> Iterator[tuple[bytes, int, list[DataFile]]]:
+        keys = self._live.select("partition", "bucket").unique().sort("partition", "bucket")
+        for partition, bucket in keys.iter_rows():
+            chosen = (pl.col("partition") == partition) & (pl.col("bucket") == bucket)
+            entries = frame_entries(self._live.filter(chosen))
+            refuse_files(entries)
+            yield partition, bucket, [e.file for e in entries]
+
+    def _holds(self, partition: bytes, predicate: pl.Expr) -> bool:
+        keys = self._schema.partition_keys
+        types = self._schema.types(keys)
+        values = decode_row(partition, types)
+        row = pl.DataFrame(
+            [series_from_values(k, [v], t) for k, v, t in zip(keys, values, types, strict=True)]
+        )
+        return row.filter(predicate).height > 0
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def _plain(
+        self, folder: str, files: list[DataFile], needed: tuple[str, ...]
+    ) -> Iterator[pl.DataFrame]:
+        fields = [f for f in self._schema.fields if f.name in needed] or [self._schema.fields[0]]
+        for file in sorted(files, key=lambda f: (f.min_sequence, f.creation_millis or 0, f.name)):
+            yield from self._file(folder, file, fields)
+
+    def _keyed(
+        self, folder: str, files: list[DataFile], needed: tuple[str, ...], early: pl.Expr | None
+    ) -> Iterator[pl.DataFrame]:
+        rule = MergeRule.of(self._schema)
+        names = {*rule.columns, *needed}
+        if early is not None:
+            names |= set(early.meta.root_names())
+        fields = [f for f in self._schema.physical if f.name in names]
+        types = self._schema.types(self._schema.trimmed_keys)
+        for section in sections(lsm_file(f, types) for f in files):
+            for frame in self._section(folder, section, fields, rule, early):
+                yield frame.select(needed)
+
+    def _section(
+        self,
+        folder: str,
+        section: Section,
+        fields: Sequence[Field],
+        rule: MergeRule,
+        early: pl.Expr | None,
+    ) -> Iterator[pl.DataFrame]:
+        runs = [self._run(folder, run, fields, early) for run in section.runs]
+        if len(runs) == 1:
+            for frame in runs[0]:
+                yield merge([frame], rule, drop_deletes=True)
+            return
+        for frames in slices(runs, rule):
+            yield merge(frames, rule, drop_deletes=True)
+
+    def _run(
+        self, folder: str, files: Sequence[LsmFile], fields: Sequence[Field], early: pl.Expr | None
+    ) -> Iterator[pl.DataFrame]:
+        for f in files:
+            for frame in self._file(folder, f.file, fields):
+                kept = frame if early is None else frame.filter(early)
+                if kept.height:
+                    yield kept
+
+    def _file(
+        self, folder: str, file: DataFile, fields: Sequence[Field]
+    ) -> Iterator[pl.DataFrame]:
+        path = paths.data_file(folder, file.name)
+        source = ParquetSource(self._handle.storage, path)
+        projection = file_projection(self._handle, self._schema, fields, file, source, path)
+        for chunk in source.chunks(SCAN_CHUNK_BYTES):
+            raw = source.read(chunk, projection.sources or (next(iter(source.columns)),))
+            yield projection.apply(raw)
+

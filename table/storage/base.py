@@ -1,0 +1,76 @@
+"""The one door to bytes: a small interface that local disks, object stores and test doubles share.
+
+Every byte of a table goes through it, data files too: readers get a *source* to scan, writers get
+a *sink* to stream into. Paths are absolute text with forward slashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class FileStatus:
+    """One entry of a listing; ``name`` is the last part of its path, size in bytes."""
+
+    name: str
+    is_dir: bool
+    size_bytes: int
+    modified_millis: int
+
+
+class Sink(Protocol):
+    """A new file being streamed; nothing counts on it until ``close`` returned.
+
+    ``abort`` throws the file away. Both may be called twice; the second call does nothing.
+    """
+
+    @property
+    def file(self) -> BinaryIO: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class Storage(Protocol):
+    """What desilt needs of a store.
+
+    Raises (every method): StorageUnavailable when the store fails. Reading what does not exist
+    raises FileMissing.
+    """
+
+    def read(self, path: str) -> bytes:
+        """The whole file."""
+        ...
+
+    def exists(self, path: str) -> bool: ...
+
+    def list(self, directory: str) -> tuple[FileStatus, ...]:
+        """Entries sorted by name, not recursive; a missing directory is empty."""
+        ...
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Make the file, complete or not at all; False when it exists already."""
+        ...
+
+    def overwrite(self, path: str, data: bytes) -> None:
+        """Replace the file's content, complete or not at all (hints only)."""
+        ...
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Remove files; missing ones are fine."""
+        ...
+
+    def open_source(self, path: str) -> str | BinaryIO:
+        """What Polars and pyarrow read a data file from: a local path, or a seekable file."""
+        ...
+
+    def open_sink(self, path: str) -> Sink:
+        """A new file to stream into; FileExistsError never happens: names are unique."""
+        ...

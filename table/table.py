@@ -1,0 +1,154 @@
+"""A table for callers: ties the parts together, holds no logic of its own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+from .commit import CommitOutcome, Committer
+from .compact import commit, rewrite
+from .errors import CommitConflict
+from .handle import TableHandle
+from .observe import TableObserver
+from .plan import CompactionPlan, Mode
+from .rewrite import RewriteOptions, RewriteResult
+from .scan import scan_table
+from .schema import TableSchema
+from .write import WriteOptions, delete_rows, write_rows
+
+REPLANS_MAX = 5
+"""How often a bucket is planned anew because its inputs changed under the rewrite."""
+
+
+@dataclass(frozen=True, slots=True)
+class BucketCompaction:
+    """One bucket's compaction as it went."""
+
+    plan: CompactionPlan
+    result: RewriteResult
+    outcome: CommitOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionSummary:
+    """What a `compact` call did; ``snapshot_id`` is the last one published, None if nothing was due."""
+
+    buckets: tuple[BucketCompaction, ...]
+
+    @property
+    def snapshot_id(self) -> int | None:
+        return max((b.outcome.snapshot_id for b in self.buckets), default=None)
+
+    @property
+    def files_before(self) -> int:
+        """Files rewritten."""
+        return sum(b.plan.input_files for b in self.buckets)
+
+    @property
+    def files_after(self) -> int:
+        """Files written."""
+        return sum(len(b.result.outputs) for b in self.buckets)
+
+
+class Table:
+    """One table. Every call reads the newest state; nothing is cached between calls."""
+
+    def __init__(self, handle: TableHandle) -> None:
+        self.handle = handle
+        self._committer = Committer(handle)
+
+    @property
+    def name(self) -> str:
+        """``db.table``."""
+        return self.handle.name
+
+    @property
+    def path(self) -> str:
+        return self.handle.root
+
+    @property
+    def schema(self) -> TableSchema:
+        """The newest schema, read now."""
+        return self.handle.latest_schema()
+
+    def scan(
+        self,
+        columns: list[str] | None = None,
+        filter: pl.Expr | None = None,  # noqa: A002  # Polars' own word
+        snapshot_id: int | None = None,
+    ) -> pl.LazyFrame:
+        """Merged rows as a lazy frame (see `scan_table`)."""
+        return scan_table(self.handle, columns=columns, filter=filter, snapshot_id=snapshot_id)
+
+    def write(
+        self,
+        df: pl.DataFrame,
+        *,
+        kinds: pl.Series | None = None,
+        user: str | None = None,
+        identifier: int | None = None,
+    ) -> CommitOutcome | None:
+        """Append rows as one snapshot (see `write_rows`)."""
+        options = WriteOptions(user, identifier)
+        return write_rows(
+            self.handle, df, kinds=kinds, options=options, committer=self._committer
+        )
+
+    def delete(self, keys_df: pl.DataFrame) -> CommitOutcome | None:
+        """Delete rows by key: a retract per key, as one snapshot."""
+        rows = delete_rows(keys_df, self.schema)
+        kinds = pl.Series(["-D"]).new_from_index(0, rows.height)
+        return write_rows(self.handle, rows, kinds=kinds, committer=self._committer)
+
+    def compact(
+        self,
+        mode: Mode = "full",
+        *,
+        partition: Mapping[str, str] | None = None,
+        bucket: int | None = None,
+        verify: Literal["quarter", "full"] = "quarter",
+    ) -> CompactionSummary:
+        """Compact in this process, bucket by bucket; a bucket that changes meanwhile is re-planned.
+
+        Raises:
+            CommitConflict: a bucket changed under us too often.
+        """
+        observer = TableObserver(self.handle)
+        observer.refresh()
+        options = RewriteOptions(verify=verify)
+        done: list[BucketCompaction] = []
+        for text, number in observer.buckets():
+            if (bucket is not None and number != bucket) or not _within(text, partition):
+                continue
+            compacted = self._compact_bucket(observer, text, number, mode, options)
+            if compacted is not None:
+                done.append(compacted)
+        return CompactionSummary(tuple(done))
+
+    def _compact_bucket(
+        self, observer: TableObserver, text: str, bucket: int, mode: Mode, options: RewriteOptions
+    ) -> BucketCompaction | None:
+        for attempt in range(REPLANS_MAX):
+            plan = observer.plan(text, bucket, str(uuid.uuid4()), mode=mode)
+            if plan is None:
+                return None
+            try:
+                result = rewrite(plan, options, self.handle)
+                outcome = commit(plan, result, self._committer)
+            except CommitConflict:
+                if attempt == REPLANS_MAX - 1:
+                    raise
+                observer.refresh()
+                continue
+            return BucketCompaction(plan, result, outcome)
+        return None
+
+
+def _within(partition: str, wanted: Mapping[str, str] | None) -> bool:
+    """Whether a partition text has all the wanted ``key=value`` parts."""
+    parts = set(partition.split("/"))
+    return all(f"{key}={value}" in parts for key, value in (wanted or {}).items())

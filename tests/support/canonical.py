@@ -1,0 +1,208 @@
+"""The canonical JSON encoding of column values that all peers speak, both ways.
+
+Plain values are: bool, int, float, Decimal, str, bytes, datetime.date, datetime.time,
+datetime.datetime, and None. Two things have no plain Python value and get their own: a date
+outside the years 1..9999 is an int of days since 1970-01-01, and a timestamp that a datetime cannot
+hold (nanoseconds, or such a year) is an `EpochTime`.
+
+This module uses the standard library alone, because the pypaimon peer imports it in an environment
+of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from typing import Any, NamedTuple, cast
+
+__all__ = [
+    "EpochTime",
+    "Json",
+    "ScalarType",
+    "decode",
+    "decode_rows",
+    "encode",
+    "encode_rows",
+    "float_text",
+    "parse_type",
+]
+
+Json = bool | int | str | dict[str, int] | None
+"""What one value looks like on the wire."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_MICROSECOND = timedelta(microseconds=1)
+_DECIMALS = Context(prec=80)  # beyond the 38 digits of any column, so rescaling never rounds
+_MICROS = 6
+_TYPE = re.compile(
+    r"(?P<root>[A-Z]+(?:_LTZ)?)\s*"
+    r"(?:\(\s*(?P<first>\d+)\s*(?:,\s*(?P<second>\d+)\s*)?\))?"
+    r"(?P<zone>\s+WITH(?:OUT|\s+LOCAL)?\s+TIME\s+ZONE)?"
+    r"(?P<nulls>\s+(?:NOT\s+)?NULL)?"
+)
+_SAME_ROOT = {"INTEGER": "INT", "NUMERIC": "DECIMAL", "DEC": "DECIMAL"}
+_TEXT = frozenset({"CHAR", "VARCHAR", "STRING"})
+_BYTES = frozenset({"BINARY", "VARBINARY", "BYTES"})
+_DEFAULTS = {"DECIMAL": 10, "TIMESTAMP": 6, "TIMESTAMP_LTZ": 6, "TIME": 0}
+_INTEGERS = {"TINYINT": 8, "SMALLINT": 16, "INT": 32, "BIGINT": 64}
+
+
+class EpochTime(NamedTuple):
+    """A timestamp as Paimon keeps it: milliseconds since 1970 and nanoseconds within the last."""
+
+    ms: int
+    ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarType:
+    """A column type's root name, its two numbers and whether it takes nulls."""
+
+    root: str
+    precision: int
+    scale: int
+    nullable: bool
+
+
+def parse_type(text: str) -> ScalarType:
+    """Reads a scalar type's SQL text; `X WITH LOCAL TIME ZONE` has the root `TIMESTAMP_LTZ`."""
+    match = _TYPE.fullmatch(text.strip().upper())
+    if match is None:
+        raise ValueError(f"not a scalar type: {text!r}")
+    root = _SAME_ROOT.get(match["root"], match["root"])
+    if match["zone"] and "LOCAL" in match["zone"]:
+        root = "TIMESTAMP_LTZ"
+    first = match["first"]
+    precision = int(first) if first is not None else _DEFAULTS.get(root, 0)
+    nullable = "NOT" not in (match["nulls"] or "")
+    return ScalarType(root, precision, int(match["second"] or 0), nullable)
+
+
+def float_text(value: float) -> str:
+    """The wire text of a float: repr, with the three special numbers as Java spells them."""
+    if value != value:
+        return "NaN"
+    if value in (float("inf"), float("-inf")):
+        return "Infinity" if value > 0 else "-Infinity"
+    return repr(float(value))
+
+
+def encode(type_text: str | ScalarType, value: Any) -> Json:
+    """The wire form of one plain value of the given type."""
+    if value is None:
+        return None
+    kind = parse_type(type_text) if isinstance(type_text, str) else type_text
+    root = kind.root
+    if root == "BOOLEAN":
+        return bool(value)
+    if root in _INTEGERS:
+        return _checked_integer(int(value), _INTEGERS[root])
+    if root in ("FLOAT", "DOUBLE"):
+        return float_text(value)
+    if root == "DECIMAL":
+        return _decimal_text(Decimal(value), kind.scale)
+    if root in _TEXT:
+        return str(value)
+    if root in _BYTES:
+        return bytes(value).hex()
+    if root == "DATE":
+        return _date_text(value)
+    if root == "TIME":
+        return _time_millis(value)
+    if root in ("TIMESTAMP", "TIMESTAMP_LTZ"):
+        return _epoch_time(value)._asdict()
+    raise ValueError(f"no canonical form of {kind}")
+
+
+def decode(type_text: str | ScalarType, value: Json) -> Any:
+    """The plain value of one wire form; the inverse of `encode`."""
+    if value is None:
+        return None
+    kind = parse_type(type_text) if isinstance(type_text, str) else type_text
+    root = kind.root
+    if root == "BOOLEAN" or root in _INTEGERS or root in _TEXT:
+        return value
+    if root in ("FLOAT", "DOUBLE"):
+        return float(cast(str, value))
+    if root == "DECIMAL":
+        return Decimal(cast(str, value))
+    if root in _BYTES:
+        return bytes.fromhex(cast(str, value))
+    if root == "DATE":
+        return _date(cast(str, value))
+    if root == "TIME":
+        millis = cast(int, value)
+        return (_EPOCH + timedelta(milliseconds=millis)).time()
+    if root in ("TIMESTAMP", "TIMESTAMP_LTZ"):
+        fields = cast("dict[str, int]", value)
+        return _timestamp(EpochTime(fields["ms"], fields["ns"]), kind)
+    raise ValueError(f"no canonical form of {kind}")
+
+
+def encode_rows(types: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[list[Json]]:
+    """Encodes rows whose values follow `types`; ValueError on a row of another length."""
+    kinds = [parse_type(text) for text in types]
+    return [[encode(k, v) for k, v in zip(kinds, row, strict=True)] for row in rows]
+
+
+def decode_rows(types: Sequence[str], rows: Iterable[Sequence[Json]]) -> list[tuple[Any, ...]]:
+    """Decodes rows whose values follow `types`; ValueError on a row of another length."""
+    kinds = [parse_type(text) for text in types]
+    return [tuple(decode(k, v) for k, v in zip(kinds, row, strict=True)) for row in rows]
+
+
+def _checked_integer(value: int, bits: int) -> int:
+    limit = 1 << (bits - 1)
+    if not -limit <= value < limit:
+        raise ValueError(f"{value} does not fit {bits} bits")
+    return value
+
+
+def _decimal_text(value: Decimal, scale: int) -> str:
+    unit = Decimal(1).scaleb(-scale)
+    scaled = value.quantize(unit, rounding=ROUND_HALF_EVEN, context=_DECIMALS)
+    if scaled != value:
+        raise ValueError(f"{value} has more than {scale} digits after the point")
+    # Zero has no sign in the formats; Python's decimal would keep one.
+    return f"{abs(scaled) if scaled == 0 else scaled:f}"
+
+
+def _date_text(value: date | int) -> str:
+    days = value if isinstance(value, int) else value.toordinal() - _EPOCH_DAY
+    ordinal = days + _EPOCH_DAY
+    if date.min.toordinal() <= ordinal <= date.max.toordinal():
+        return date.fromordinal(ordinal).isoformat()
+    return f"d:{days}"
+
+
+def _date(text: str) -> date | int:
+    return int(text[2:]) if text.startswith("d:") else date.fromisoformat(text)
+
+
+def _time_millis(value: time | int) -> int:
+    if isinstance(value, int):
+        return value
+    seconds = (value.hour * 60 + value.minute) * 60 + value.second
+    return seconds * 1000 + value.microsecond // 1000
+
+
+def _epoch_time(value: datetime | EpochTime) -> EpochTime:
+    if isinstance(value, EpochTime):
+        return value
+    aware = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+    millis, micros = divmod((aware - _EPOCH) // _MICROSECOND, 1000)
+    return EpochTime(millis, micros * 1000)
+
+
+def _timestamp(value: EpochTime, kind: ScalarType) -> datetime | EpochTime:
+    if kind.precision > _MICROS or value.ns % 1000:
+        return value
+    try:
+        aware = _EPOCH + timedelta(milliseconds=value.ms, microseconds=value.ns // 1000)
+    except OverflowError:
+        return value
+    return aware if kind.root == "TIMESTAMP_LTZ" else aware.replace(tzinfo=None)
