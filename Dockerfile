@@ -8,12 +8,15 @@ FROM python:${PYTHON_VERSION}-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/desilt
 
-# The resolved versions are a layer of their own: a change of our code does not fetch them again.
-COPY requirements.txt ./
+# What desilt needs, in the resolved versions, is a layer of its own: a change of our code does not
+# fetch it again. The lock also has the tools of developers; as a constraint it installs none of them.
+COPY pyproject.toml requirements.lock ./
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
-    /opt/desilt/bin/pip install --no-cache-dir --no-compile -r requirements.txt
+    python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
+        > /tmp/needed.txt \
+    && /opt/desilt/bin/pip install --no-cache-dir --no-compile -c requirements.lock -r /tmp/needed.txt
 
-COPY pyproject.toml README.md LICENSE __init__.py py.typed ./
+COPY README.md LICENSE __init__.py py.typed ./
 COPY table/ table/
 COPY policies/ policies/
 COPY daemon/ daemon/

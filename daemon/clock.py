@@ -32,7 +32,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that only moves when told to; shipped because whoever tests against desilt needs it."""
+    """A clock that only moves when told to; shipped for whoever tests against desilt."""
 
     def __init__(self, start: datetime) -> None:
         self._now = start

@@ -1,8 +1,8 @@
 """The YAML file as types: every key, its default, its unit and its meaning.
 
-`load` is the only reader of the file. What it returns has been checked whole: each policy has been made
-once, each cron expression parsed; a daemon that started does not stumble over its configuration
-later. The rest of the daemon gets the section it needs, never the whole.
+`load` is the only reader of the file. What it returns has been checked whole: each policy has
+been made once, each cron expression parsed; a daemon that started does not stumble over its
+configuration later. The rest of the daemon gets the section it needs, never the whole.
 
 ``docs/configuration.md`` is made from the docstrings here by ``scripts/make_config_docs.py``.
 """
@@ -80,16 +80,17 @@ class BudgetsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
     """Tasks at the same time. More than `executor.workers` is of no use."""
 
     memory: Size = Size(2**30)
-    """Decoded rows that all running rewrites may hold together, as `512MiB` or `1GiB`. Each task gets at
-    most its share, memory ÷ concurrent. Python and its libraries need about 200MiB per worker on top."""
+    """Decoded rows that all running rewrites may hold together, as `512MiB` or `1GiB`. Each task
+    gets at most its share, memory ÷ concurrent. Python and its libraries need about 200MiB per
+    worker on top."""
 
 
 class SchedulerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """When to look and how much to do at once."""
 
     scan_interval: ScanInterval = ScanInterval(Every(Duration(5)))
-    """How often the tables are looked at, as `500ms`, `5s` or `2m`; or `{cron: "*/5 * * * *"}`, five
-    fields in UTC. A look at an unchanged table costs two small reads."""
+    """How often the tables are looked at, as `500ms`, `5s` or `2m`; or `{cron: "*/5 * * * *"}`,
+    five fields in UTC. A look at an unchanged table costs two small reads."""
 
     budgets: BudgetsConfig = BudgetsConfig()
     """What all running tasks together may use."""
@@ -108,11 +109,11 @@ class ExecutorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, re
 class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """The HTTP server for `/metrics`, `/healthz`, `/readyz` and `/tasks`."""
 
-    listen: Annotated[str, msgspec.Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]*):[0-9]{1,5}$")] = (
-        "127.0.0.1:9464"
-    )
-    """`host:port`; an empty host means all addresses, port 0 any free port. It has no access control:
-    listen where only your Prometheus can reach it."""
+    listen: Annotated[
+        str, msgspec.Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]*):[0-9]{1,5}$")
+    ] = "127.0.0.1:9464"
+    """`host:port`; an empty host means all addresses, port 0 any free port. It has no access
+    control: listen where only your Prometheus can reach it."""
 
 
 class LogsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
@@ -122,8 +123,8 @@ class LogsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     """`json`: one object per line; `console`: for eyes."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least important line that is written. `info` has one line per tick that found work and one
-    per task; `warning` means somebody may have to act, `error` that somebody must."""
+    """The least important line that is written. `info` has one line per tick that found work and
+    one per task; `warning` means somebody may have to act, `error` that somebody must."""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
@@ -143,15 +144,15 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ke
     """Where rewrites run."""
 
     state: Annotated[str, msgspec.Meta(pattern=r"^sqlite:///.+")] = "sqlite:///desilt-state.db"
-    """The journal, as `sqlite:///relative/path` or `sqlite:////absolute/path`. Losing it loses history,
-    never data. One daemon per file."""
+    """The journal, as `sqlite:///relative/path` or `sqlite:////absolute/path`. Losing it loses
+    history, never data. One daemon per file."""
 
     server: ServerConfig = ServerConfig()
     """The HTTP server for `/metrics`, `/healthz`, `/readyz` and `/tasks`."""
 
     verify: Literal["quarter", "full"] = "quarter"
-    """What is compared before a rewrite is committed, besides keys, kinds and winners: the values of a
-    quarter of the columns, another one each time, or of all."""
+    """What is compared before a rewrite is committed, besides keys, kinds and winners: the values
+    of a quarter of the columns, another one each time, or of all."""
 
     logs: LogsConfig = LogsConfig()
     """The log, on stderr."""
@@ -172,7 +173,7 @@ def load(path: str | Path) -> Config:
 
 
 def effective(config: Config) -> dict[str, object]:
-    """The configuration with every default filled in, as plain data that `load` would read again."""
+    """The configuration with every default filled in, as plain data that `load` would read."""
     registry = load_registry()
     filled = tuple(
         msgspec.structs.replace(
@@ -301,9 +302,9 @@ def _encode(value: object) -> object:
 
 
 def _split_path(message: str) -> tuple[str, str]:
-    """msgspec's message as (problem, key): ``"Expected `int` - at `$.a.b`"`` → ``("expected …", "a.b")``.
+    """msgspec's message as (problem, key); it has the key as ``$.a.b`` at the end.
 
-    A field that is unknown or missing belongs to the key: ``scheduler.scan-intervall: unknown key``.
+    A field that is unknown or missing belongs to the key: ``scheduler.cron: unknown key``.
     """
     problem, _, path = message.partition(" - at `$")
     key = path.rstrip("`").removeprefix(".")

@@ -1,14 +1,14 @@
 """What the daemon adds to the error tree of `table/errors.py`, named after what to do next.
 
-    DesiltError
-    ├── ConfigError        edit the YAML; nothing is started (exit 2)
-    ├── UsageError         correct the command line (exit 2)
-    ├── JournalError       make the state file usable; tasks wait until then
-    ├── ServerError        choose another address for the HTTP server
-    └── WorkerError        nothing is known to be wrong with the table
-        ├── WorkerCrashed  the process died or panicked: its task again, later, a few times
-        ├── WorkerTimedOut the task took too long and was killed: the same
-        └── WorkerBug      an error of a kind nobody expected: a bug of ours
+DesiltError
+├── ConfigError        edit the YAML; nothing is started (exit 2)
+├── UsageError         correct the command line (exit 2)
+├── JournalError       make the state file usable; tasks wait until then
+├── ServerError        choose another address for the HTTP server
+└── WorkerError        nothing is known to be wrong with the table
+    ├── WorkerCrashed  the process died or panicked: its task again, later, a few times
+    ├── WorkerTimedOut the task took too long and was killed: the same
+    └── WorkerBug      an error of a kind nobody expected: a bug of ours
 """
 
 from __future__ import annotations

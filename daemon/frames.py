@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import cast
 
 _LENGTH = struct.Struct(">I")
-# A plan or result names files: 10,000 files with their statistics are about 20 MB. Anything near this
-# limit is no message of ours.
+# A plan or result names files: 10,000 files with their statistics are about 20 MB. Anything near
+# this limit is no message of ours.
 FRAME_BYTES_MAX = 1 << 28
 _READ_BYTES = 1 << 20
 

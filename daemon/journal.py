@@ -1,9 +1,9 @@
 """What a restarted daemon has to know: tasks under way, holds, and counters. SQLite.
 
-A task is *opened* before its worker writes the first byte and *closed* only when its outputs are known
-to be committed or removed. So after any crash the open tasks are exactly those whose leftovers may
-lie about, and the table says of each whether it was committed. Losing the journal loses history,
-never data: leftovers become orphans, and a held bucket is tried again.
+A task is *opened* before its worker writes the first byte and *closed* only when its outputs are
+known to be committed or removed. So after any crash the open tasks are exactly those whose
+leftovers may lie about, and the table says of each whether it was committed. Losing the journal
+loses history, never data: leftovers become orphans, and a held bucket is tried again.
 
 One daemon per journal: a second one would take the tasks of the first for leftovers. A lock on the
 file beside it (``<path>.lock``) says so for as long as the daemon lives; commands that only look or
@@ -18,7 +18,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,16 +120,20 @@ class Journal:
             db.execute("PRAGMA journal_mode=WAL")
             # A task that is opened must be on disk before its worker writes, power cut included.
             db.execute("PRAGMA synchronous=FULL")
-            version = int(db.execute("PRAGMA user_version").fetchone()[0])
-            if version not in (0, SCHEMA_VERSION):
-                raise JournalError(
-                    f"state of another version of desilt, path={self._path}, version={version}"
-                )
-            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT")
+            self._check_version(int(db.execute("PRAGMA user_version").fetchone()[0]))
+            db.executescript(
+                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT"
+            )
         except BaseException:
             db.close()
             raise
         return db
+
+    def _check_version(self, version: int) -> None:
+        if version not in (0, SCHEMA_VERSION):
+            raise JournalError(
+                f"state of another version of desilt, path={self._path}, version={version}"
+            )
 
     def close(self) -> None:
         """Let another daemon have it."""
@@ -142,7 +146,7 @@ class Journal:
             self._lock_file.close()
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Generator[sqlite3.Connection]:
         with self._mutex, _named(self._path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -162,8 +166,8 @@ class Journal:
         key = task.key
         with self._transaction() as db:
             db.execute(
-                "INSERT INTO tasks (task_id, table_name, path, partition, bucket, file_prefix, action,"
-                " started) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO tasks (task_id, table_name, path, partition, bucket, file_prefix,"
+                " action, started) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     task.task_id, key.table, task.path, key.partition, key.bucket,
                     task.file_prefix, task.proposal.action, task.started.isoformat(),
@@ -181,8 +185,8 @@ class Journal:
                 (finished.isoformat(), outcome, text, task_id),
             )
             db.execute(
-                "DELETE FROM tasks WHERE rowid IN (SELECT rowid FROM tasks WHERE finished IS NOT NULL"
-                " ORDER BY finished DESC LIMIT -1 OFFSET ?)",
+                "DELETE FROM tasks WHERE rowid IN (SELECT rowid FROM tasks"
+                " WHERE finished IS NOT NULL ORDER BY finished DESC LIMIT -1 OFFSET ?)",
                 (CLOSED_TASKS_MAX,),
             )
 
@@ -202,8 +206,8 @@ class Journal:
     def closed_tasks(self, limit: int) -> tuple[ClosedTask, ...]:
         """The last ``limit`` tasks, newest first."""
         rows = self._rows(
-            "SELECT task_id, table_name, partition, bucket, action, started, finished, outcome, detail"
-            " FROM tasks WHERE finished IS NOT NULL ORDER BY finished DESC, task_id LIMIT ?",
+            "SELECT task_id, table_name, partition, bucket, action, started, finished, outcome,"
+            " detail FROM tasks WHERE finished IS NOT NULL ORDER BY finished DESC, task_id LIMIT ?",
             limit,
         )
         return tuple(
@@ -289,7 +293,7 @@ def _locked(lock_path: str, path: str) -> IO[bytes]:
 
 
 @contextlib.contextmanager
-def _named(path: str) -> Iterator[None]:
+def _named(path: str) -> Generator[None]:
     """sqlite3's errors as ours, in words that say what to do."""
     try:
         yield

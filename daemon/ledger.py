@@ -1,7 +1,7 @@
 """What is remembered about failures between attempts: a value, replaced as a whole.
 
-Nothing here reads a clock or decides by error type; `outcome.after_failure` decides, this file keeps
-the decision. Four things can stand in the way of a bucket:
+Nothing here reads a clock or decides by error type; `outcome.after_failure` decides, this file
+keeps the decision. Four things can stand in the way of a bucket:
 
     paused       it failed; not again before a moment that moves away with every failure in a row
     skipped      its table uses what desilt does not understand; looked at now and then
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from ..policies.admit import BucketKey
 
@@ -138,6 +139,10 @@ def _passed(pause: Pause | None, now: datetime) -> bool:
     return pause is None or now >= pause.until
 
 
-def _without[K, V](mapping: Mapping[K, V], *keys: object) -> dict[K, V]:
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+def _without(mapping: Mapping[_K, _V], *keys: object) -> dict[_K, _V]:
     gone: Iterable[object] = set(keys)
     return {key: value for key, value in mapping.items() if key not in gone}

@@ -1,9 +1,9 @@
 """What happens in the daemon, as records; who wants to know implements `Listener`.
 
 The core reports here and knows nothing of logs or metrics; `logs.py` and `metrics.py` are two
-listeners that know nothing of each other. Each record names itself (``noun.past_participle``) and says
-how important it is: ``info`` is what an operator reads on a good day, ``warning`` means somebody may
-have to act, ``error`` that somebody must.
+listeners that know nothing of each other. Each record names itself (``noun.past_participle``) and
+says how important it is: ``info`` is what an operator reads on a good day, ``warning`` means
+somebody may have to act, ``error`` that somebody must.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ _NORMAL = (Outcome.COMMITTED, Outcome.CONFLICTED, Outcome.NOTHING)
 
 
 def make_logger(config: LogsConfig, stream: TextIO | None = None) -> FilteringBoundLogger:
-    """A logger that writes to ``stream`` (stderr); global state stays as it is, but for apscheduler."""
+    """A logger that writes to ``stream`` (stderr); of the global state only apscheduler's
+    changes."""
     target = sys.stderr if stream is None else stream
     # It warns of every tick that starts late; tick.finished has the duration.
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)

@@ -1,8 +1,8 @@
 """Every Prometheus metric of the daemon, and the listener that feeds them.
 
 Four questions are always answered: how much is due, how much was done, how old the oldest due work
-is, how much was given up and why. Labels are ``table``, ``action``, ``outcome`` and a few closed sets;
-never a bucket, partition, task or message. Counters with known labels start at 0.
+is, how much was given up and why. Labels are ``table``, ``action``, ``outcome`` and a few closed
+sets; never a bucket, partition, task or message. Counters with known labels start at 0.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from .listen import (
 from .task import ACTIONS, Finished, Outcome
 
 # "rebuilt": another snapshot came first, same data files on the new base; "replanned": the input
-# changed, outputs removed; "readded": a replaced foreign snapshot was put back; "unknown": the answer
-# was lost.
+# changed, outputs removed; "readded": a replaced foreign snapshot was put back; "unknown": the
+# answer was lost.
 RESOLUTIONS = ("rebuilt", "replanned", "readded", "unknown")
 DIRECTIONS = ("read", "written")
 RESTARTS = ("crashed", "panicked", "timed-out", "grown")
@@ -147,7 +147,9 @@ class MetricsListener:
             registry=registry,
         )
         self._swept = Counter(
-            "desilt_leftover_files_total", "Files of dead tasks that were removed", registry=registry
+            "desilt_leftover_files_total",
+            "Files of dead tasks that were removed",
+            registry=registry,
         )
         for resolution in RESOLUTIONS:
             self._conflicts.labels(resolution)

@@ -11,11 +11,12 @@ from ..table.errors import (
     InvalidRequest,
     OutcomeUnknown,
     StorageUnavailable,
+    TableError,
     TableMissing,
     UnsupportedFeature,
     VerificationFailed,
 )
-from .errors import ConfigError, UsageError, WorkerCrashed, WorkerTimedOut
+from .errors import ConfigError, JournalError, UsageError, WorkerCrashed, WorkerTimedOut
 from .task import Outcome
 
 # A bucket that kills its worker this often in a row would go on doing so, at the price of a worker
@@ -43,7 +44,7 @@ def after_failure(error: Exception, *, attempt: int = 1) -> Next:
     match error:
         case CommitConflict():
             return Next.RESCAN
-        case StorageUnavailable() | OutcomeUnknown():
+        case StorageUnavailable() | OutcomeUnknown() | JournalError():
             return Next.RETRY
         case WorkerCrashed() | WorkerTimedOut():
             return Next.RETRY if attempt < WORKER_ATTEMPTS_MAX else Next.QUARANTINE_BUCKET
@@ -74,6 +75,17 @@ def outcome_of(error: Exception) -> Outcome:
             return Outcome.UNKNOWN
         case _:
             return Outcome.FAILED
+
+
+def may_leave_files(error: Exception) -> bool:
+    """Whether such a task may have left files; `table/` removes its own on every refusal."""
+    match error:
+        case StorageUnavailable() | OutcomeUnknown():
+            return True
+        case TableError():
+            return False
+        case _:
+            return True
 
 
 def exit_code(error: Exception) -> int:

@@ -76,6 +76,7 @@ class Schedule:
 def _trigger(when: Every | Cron) -> IntervalTrigger | CronTrigger:
     match when:
         case Every(seconds):
-            return IntervalTrigger(seconds=float(seconds), timezone=UTC)
+            fraction = float(seconds)  # a float is understood, whatever the docstring says
+            return IntervalTrigger(seconds=fraction, timezone=UTC)  # pyright: ignore[reportArgumentType]
         case Cron(expression):
             return CronTrigger.from_crontab(expression, timezone=UTC)

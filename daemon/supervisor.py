@@ -31,7 +31,7 @@ START_SECONDS_MAX = 60.0
 
 @dataclass(frozen=True, slots=True)
 class SupervisorOptions:
-    """``threads``: of Polars per worker; ``rss_bytes_max``: a worker larger than this is replaced."""
+    """``threads``: of Polars per worker; ``rss_bytes_max``: a larger worker is replaced."""
 
     workers: int
     threads: int
@@ -182,7 +182,9 @@ class _Worker:
         except (EOFError, OSError, ValueError) as error:
             raise WorkerCrashed(self._obituary()) from error
         except FrameError as error:
-            raise WorkerCrashed(f"worker answered nonsense, pid={self.pid}, error={error}") from error
+            raise WorkerCrashed(
+                f"worker answered nonsense, pid={self.pid}, error={error}"
+            ) from error
 
     def _obituary(self) -> str:
         """How it ended, when it is known to have."""

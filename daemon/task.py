@@ -34,7 +34,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One attempt. ``path``: of the table; ``policy``: its name in the YAML; ``attempt``: from 1."""
+    """One attempt. ``path``: of the table; ``policy``: name in the YAML; ``attempt``: from 1."""
 
     task_id: str
     proposal: Proposal

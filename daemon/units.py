@@ -1,7 +1,7 @@
 """Durations and sizes as people write them in YAML and on the command line.
 
-``5s`` · ``500ms`` · ``2m`` · ``1h`` are durations; ``512MiB`` · ``1GiB`` are sizes. Binary units only: a
-size is a memory budget, and ``MB`` means two different numbers to two different people.
+``5s`` · ``500ms`` · ``2m`` · ``1h`` are durations; ``512MiB`` · ``1GiB`` are sizes. Binary units
+only: a size is a memory budget, and ``MB`` means two different numbers to two different people.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ stderr, so that no library can garble an answer. When stdin ends the parent is g
 worker, at once and in the middle of a task: what it wrote is in the journal and is swept.
 
 Answers are ``{"ok": …}``, ``{"error": {"kind", "message", "context", "traceback"}}`` or
-``{"panic": message}``, each with ``rss_bytes``. The outermost frame below is the only place that catches
-what is no `Exception`: a panic of Polars is a `BaseException`.
+``{"panic": message}``, each with ``rss_bytes``. The outermost frame below is the only place that
+catches what is no `Exception`: a panic of Polars is a `BaseException`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from typing import cast
 
+import msgspec
 from polars.exceptions import PanicException
 
 from ..table.errors import TableError
@@ -64,10 +66,7 @@ def _receive(inbox: queue.SimpleQueue[Message]) -> None:
 
 def _answer(calls: Mapping[str, Call], message: Message) -> Message:
     try:
-        args = message["args"]
-        if not isinstance(args, dict):
-            raise TypeError("args must be an object")
-        return {"ok": calls[str(message["call"])](args)}
+        return {"ok": calls[str(message["call"])](cast("Message", message["args"]))}
     except Exception as error:  # noqa: BLE001  travels to the parent, which decides by its type
         return {"error": _described(error)}
 
@@ -86,10 +85,8 @@ def rewrite_call(args: Message) -> Message:
     """``{"plan": text, "options": {…}}`` → ``{"result": text}``, by `table.compact.rewrite`."""
     from ..table.compact import CompactionPlan, RewriteOptions, rewrite
 
-    options = args["options"]
-    if not isinstance(options, dict):
-        raise TypeError("options must be an object")
-    result = rewrite(CompactionPlan.from_json(str(args["plan"])), RewriteOptions(**options))
+    options = msgspec.convert(args["options"], RewriteOptions)
+    result = rewrite(CompactionPlan.from_json(str(args["plan"])), options)
     return {"result": result.to_json()}
 
 

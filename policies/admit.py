@@ -1,7 +1,8 @@
 """Which proposals start now, within what is left of the budgets; pure.
 
 Order: higher score first, then the older level-0 file, then table, partition, bucket (and of one
-bucket the cheaper), so that the same proposals always give the same answer. One task per bucket at most.
+bucket the cheaper), so that the same proposals always give the same answer. One task per bucket at
+most.
 
 Memory is held for the more urgent: where a proposal needs more than is left, but not more than
 there is in all, those behind it wait with it. Otherwise small tasks would overtake it for ever.

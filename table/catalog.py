@@ -126,9 +126,7 @@ class Catalog:
         return f"{self.warehouse}/{database}.db/{table}"
 
 
-def open_table(
-    path: str, *, storage: Storage | None = None, world: World | None = None
-) -> Table:
+def open_table(path: str, *, storage: Storage | None = None, world: World | None = None) -> Table:
     """The table at this path, such as ``/lake/rec.db/events``.
 
     Raises:
@@ -137,9 +135,7 @@ def open_table(
     root = local_path(path)
     parent, _, table = root.rpartition("/")
     database = parent.rpartition("/")[2].removesuffix(".db")
-    handle = TableHandle(
-        f"{database}.{table}", root, storage or LocalStorage(), world or World()
-    )
+    handle = TableHandle(f"{database}.{table}", root, storage or LocalStorage(), world or World())
     return _opened(handle)
 
 

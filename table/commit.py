@@ -22,7 +22,7 @@ Spec: format §13, maintenance §9.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -293,9 +293,7 @@ class Committer:
             frame = self._reader.live(latest)
             live = set(zip(frame["name"].to_list(), frame["level"].to_list(), strict=True))
         missing = tuple(
-            e
-            for e in entries
-            if (e.kind is EntryKind.ADD) != ((e.file.name, e.file.level) in live)
+            e for e in entries if (e.kind is EntryKind.ADD) != ((e.file.name, e.file.level) in live)
         )
         if not missing or any(e.kind is EntryKind.DELETE for e in entries):
             # A compaction that lost its place took no rows with it: its inputs are still live.
@@ -391,7 +389,7 @@ class Committer:
         request: CommitRequest,
         base: Snapshot | None,
         schema: TableSchema,
-        lists: dict[str, object],
+        lists: Mapping[str, object],
     ) -> bytes:
         delta = sum(
             e.file.row_count * (1 if e.kind is EntryKind.ADD else -1) for e in request.entries
@@ -501,7 +499,7 @@ def manifest_meta(
 
     def whole(series: pl.Series, *, largest: bool) -> int | None:
         value = series.max() if largest else series.min()
-        return None if value is None else int(value)  # type: ignore[arg-type, call-overload]  # integers
+        return None if value is None else int(value)  # type: ignore[arg-type]  # integers
 
     return ManifestMeta(
         name=name,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import cast
 
 import polars as pl
 import pyarrow as pa
@@ -91,7 +92,8 @@ def parse_type(text: object) -> DataType:
         CorruptTable: text that is no type.
     """
     if isinstance(text, dict):
-        raise UnsupportedFeature("nested types are not supported", type=text.get("type"))
+        nested = cast(dict[str, object], text)
+        raise UnsupportedFeature("nested types are not supported", type=nested.get("type"))
     if not isinstance(text, str):
         raise CorruptTable("a type must be text", type=text)
     match = _TEXT.match(text.upper())

@@ -1,4 +1,4 @@
-"""A table as the rest of `table/` sees it: where it is, its store, and the outside world it may ask.
+"""A table as `table/` sees it: where it is, its store, and the outside world it may ask.
 
 The outside world (time, waiting, chance) is an argument, so that everything above stays testable.
 """
@@ -71,7 +71,11 @@ class TableHandle:
         """
         prefix = "schema-"
         names = (s.name for s in self.storage.list(paths.schema_dir(self.root)))
-        ids = [int(n[len(prefix) :]) for n in names if n.startswith(prefix) and n[len(prefix) :].isdigit()]
+        ids = [
+            int(n[len(prefix) :])
+            for n in names
+            if n.startswith(prefix) and n[len(prefix) :].isdigit()
+        ]
         if not ids:
             raise TableMissing("no table here", table=self.name, path=self.root)
         return max(ids)

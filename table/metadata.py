@@ -81,7 +81,9 @@ class MetadataReader:
         for meta in self.manifests(snapshot):
             if self.slim(meta.name).filter(wanted).height:
                 found.append(self.whole(meta.name).filter(wanted))
-        entries = pl.concat(found).join(live, on=["name", "level"], how="semi", maintain_order="left")
+        entries = pl.concat(found).join(
+            live, on=["name", "level"], how="semi", maintain_order="left"
+        )
         if entries.height != len(names):
             raise CorruptTable(
                 "files are in no manifest", table=self._handle.name, expected=len(names),

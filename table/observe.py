@@ -18,7 +18,6 @@ import polars as pl
 from .errors import InvalidRequest, TableError
 from .handle import TableHandle
 from .health import BucketFacts, health_frame
-from .lsm.pick import Growth
 from .lsm.run import lsm_file
 from .lsm.section import overlap_bytes
 from .manifest.entry import SLIM_SCHEMA, EntryKind, frame_entries
@@ -26,7 +25,6 @@ from .metadata import MetadataReader
 from .plan import (
     BucketKey,
     CompactionPlan,
-    Mode,
     PlanInput,
     PlanOptions,
     pack,
@@ -248,10 +246,7 @@ class TableObserver:
         partition: str,
         bucket: int,
         task_id: str,
-        *,
-        mode: Mode = "minor",
-        growth: Growth = Growth.HEAD,
-        overrides: Mapping[str, str] | None = None,
+        options: PlanOptions | None = None,
     ) -> CompactionPlan | None:
         """What a compaction of this bucket would do now; None when nothing is due or it is gone."""
         if self._snapshot is None:
@@ -260,11 +255,12 @@ class TableObserver:
             p for p in self._live["partition"].unique().to_list() if self.label(p) == partition
         ]
         given = PlanInput(self._snapshot, self.schema, self._live)
-        options = PlanOptions(mode, growth, overrides)
         for raw in found:
             key = BucketKey(raw, bucket)
             try:
-                plan = plan_bucket(self.handle, self.reader, given, key, task_id, options)
+                plan = plan_bucket(
+                    self.handle, self.reader, given, key, task_id, options or PlanOptions()
+                )
             except TableError as error:
                 raise error.at(
                     table=self.handle.name, partition=partition, bucket=bucket

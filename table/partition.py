@@ -26,7 +26,6 @@ _WHITE = frozenset(
     + "".join(chr(c) for c in range(0x2000, 0x200B) if c != 0x2007)
 )
 _MILLIS_PER_DAY = 86_400_000
-_LARGEST_SINGLE = (2 - 2**-23) * 2.0**127
 
 
 def partition_path(
@@ -130,12 +129,12 @@ def _date(epoch_day: int) -> str:
 
 
 def _time(millis: int, precision: int) -> str:
-    """``HH:mm:ss``, then up to ``precision`` digits, the first one even when it is zero."""
+    """``HH:mm:ss``, then the milliseconds' digits up to ``precision``; one zero stands for none."""
     text = _clock(millis // 1000)
     if precision == 0:
         return text
-    digits = f"{millis % 1000:03d}"[:precision].rstrip("0")
-    return f"{text}.{digits or '0'}"
+    digits = f"{millis % 1000:03d}".rstrip("0") or "0"
+    return f"{text}.{digits[:precision]}"
 
 
 def _timestamp(instant: Instant, precision: int) -> str:
@@ -213,11 +212,14 @@ def _shortest_single(number: float) -> str:
     """The fewest digits (at least two) that read back as the same 32-bit number; nine always do."""
     for digit_count in range(2, 9):
         text = f"{number:.{digit_count - 1}e}"
-        # Rounded up beyond the largest single, the text is too short too.
-        if float(text) <= _LARGEST_SINGLE and _as_single(float(text)) == number:
+        if _as_single(float(text)) == number:
             return text
     return f"{number:.8e}"
 
 
 def _as_single(number: float) -> float:
-    return float(struct.unpack("<f", struct.pack("<f", number))[0])
+    """The nearest 32-bit number."""
+    try:
+        return float(struct.unpack("<f", struct.pack("<f", number))[0])
+    except OverflowError:
+        return math.inf

@@ -6,8 +6,7 @@ under which all that is right. Workers get plans as JSON.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -125,11 +124,29 @@ class PlanInput:
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """``growth``: which release's growing rule; ``overrides``: table options a policy replaces."""
+    """``growth``: which release's growing rule.
+
+    The numbers replace the table's own for picking only (its levels stay): what a policy decided.
+    """
 
     mode: Mode = "minor"
     growth: Growth = Growth.HEAD
-    overrides: Mapping[str, str] | None = None
+    trigger: int | None = None
+    size_amplification_percent: int | None = None
+    size_ratio_percent: int | None = None
+
+    def limit(self, own: PickOptions) -> PickOptions:
+        """The table's own numbers, replaced where one is given."""
+        return replace(
+            own,
+            trigger=own.trigger if self.trigger is None else self.trigger,
+            size_amplification_percent=own.size_amplification_percent
+            if self.size_amplification_percent is None
+            else self.size_amplification_percent,
+            size_ratio_percent=own.size_ratio_percent
+            if self.size_ratio_percent is None
+            else self.size_ratio_percent,
+        )
 
 
 def plan_bucket(
@@ -246,15 +263,10 @@ def _decide_keyed(
     schema: TableSchema, files: list[DataFile], options: PlanOptions
 ) -> _Decision | None:
     table_options = schema.options
-    if options.overrides:
-        merged = {**table_options.raw, **options.overrides}
-        table_options = TableOptions(merged, keyed=True)
     runs = bucket_runs(files, schema.types(schema.trimmed_keys))
     sizes = [RunSize(r.level, r.size_bytes) for r in runs]
-    picking = pick_options(table_options, runs, options.growth)
-    pick = (
-        pick_full(sizes, picking) if options.mode == "full" else pick_universal(sizes, picking)
-    )
+    picking = options.limit(pick_options(table_options, runs, options.growth))
+    pick = pick_full(sizes, picking) if options.mode == "full" else pick_universal(sizes, picking)
     if pick is None:
         return None
     treatment = _treatment(runs, pick, picking, table_options, full=options.mode == "full")

@@ -96,9 +96,7 @@ def rewrite_bucket(
                 written += job.paths
     except FileMissing as error:
         _discard(handle, written)
-        raise CommitConflict(
-            "an input is gone", premise="inputs live", **error.context
-        ) from error
+        raise CommitConflict("an input is gone", premise="inputs live", **error.context) from error
     except TableError as error:
         _discard(handle, written)
         raise error.at(table=plan.table, partition=plan.partition, bucket=plan.bucket) from error

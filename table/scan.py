@@ -37,10 +37,10 @@ def scan_table(
     handle: TableHandle,
     *,
     columns: Sequence[str] | None = None,
-    filter: pl.Expr | None = None,  # noqa: A002  # Polars' own word
+    filter: pl.Expr | None = None,  # Polars' own word
     snapshot_id: int | None = None,
 ) -> pl.LazyFrame:
-    """The rows of a snapshot (the latest by default) as a lazy frame; nothing is read yet but metadata.
+    """A snapshot's rows (the latest by default) as a lazy frame; only metadata is read yet.
 
     Raises:
         InvalidRequest: an unknown column or snapshot.
@@ -83,9 +83,7 @@ def _snapshot(handle: TableHandle, snapshot_id: int | None) -> Snapshot | None:
 class _Reader:
     """Reads one snapshot; the schema is the one rows are returned in."""
 
-    def __init__(
-        self, handle: TableHandle, schema: TableSchema, snapshot: Snapshot | None
-    ) -> None:
+    def __init__(self, handle: TableHandle, schema: TableSchema, snapshot: Snapshot | None) -> None:
         self._handle = handle
         self._schema = schema
         self._live = (
@@ -194,13 +192,10 @@ class _Reader:
                 if kept.height:
                     yield kept
 
-    def _file(
-        self, folder: str, file: DataFile, fields: Sequence[Field]
-    ) -> Iterator[pl.DataFrame]:
+    def _file(self, folder: str, file: DataFile, fields: Sequence[Field]) -> Iterator[pl.DataFrame]:
         path = paths.data_file(folder, file.name)
         source = ParquetSource(self._handle.storage, path)
         projection = file_projection(self._handle, self._schema, fields, file, source, path)
         for chunk in source.chunks(SCAN_CHUNK_BYTES):
             raw = source.read(chunk, projection.sources or (next(iter(source.columns)),))
             yield projection.apply(raw)
-

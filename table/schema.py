@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import polars as pl
 import pyarrow as pa
@@ -106,7 +107,7 @@ class TableSchema:
 
     @property
     def physical(self) -> tuple[Field, ...]:
-        """Columns of a data file, in order (format §8.1): keys, sequence, kind, then all columns."""
+        """Columns of a data file in order (format §8.1): keys, sequence, kind, all columns."""
         if not self.keyed:
             return self.fields
         keys = tuple(
@@ -259,7 +260,8 @@ def columns_of(schema: object) -> dict[str, DataType]:
     if isinstance(schema, pl.Schema):
         return columns_of(pl.DataFrame(schema=schema).to_arrow().schema)
     if isinstance(schema, Mapping):
-        return {str(name): _one_type(value) for name, value in schema.items()}
+        given = cast(Mapping[str, object], schema)
+        return {str(name): _one_type(value) for name, value in given.items()}
     raise InvalidRequest("schema must be a pyarrow or Polars schema or a mapping", got=type(schema))
 
 
@@ -270,7 +272,9 @@ def _one_type(value: object) -> DataType:
         return parse_type(value)
     if isinstance(value, pa.DataType):
         return from_arrow(value)
-    if isinstance(value, pl.DataType) or (isinstance(value, type) and issubclass(value, pl.DataType)):
+    if isinstance(value, pl.DataType) or (
+        isinstance(value, type) and issubclass(value, pl.DataType)
+    ):
         frame = pl.DataFrame(schema={"c": value})
         return from_arrow(frame.to_arrow().schema.field("c").type)
-    raise InvalidRequest("no column type", got=value)
+    raise InvalidRequest("no column type", got=str(cast(object, value)))

@@ -96,7 +96,7 @@ def load_snapshot(data: bytes, path: str) -> Snapshot:
 
 
 def dump_snapshot(values: Mapping[str, object]) -> bytes:
-    """The snapshot file's bytes; keys without a value are left out (null and absent are the same)."""
+    """The snapshot file's bytes; keys without a value are left out: null and absent are alike."""
     present = {key: value for key, value in values.items() if value is not None}
     return json.dumps(present, indent=2).encode()
 
@@ -117,9 +117,7 @@ class SnapshotStore:
         path = paths.snapshot_file(self._root, snapshot_id)
         snapshot = load_snapshot(self._storage.read(path), path)
         if snapshot.id != snapshot_id:
-            raise CorruptTable(
-                "snapshot id differs from its file name", id=snapshot.id, file=path
-            )
+            raise CorruptTable("snapshot id differs from its file name", id=snapshot.id, file=path)
         return snapshot
 
     def find(self, snapshot_id: int) -> Snapshot | None:
@@ -172,4 +170,8 @@ class SnapshotStore:
     def _listed(self) -> list[int]:
         prefix = "snapshot-"
         names = (s.name for s in self._storage.list(paths.snapshot_dir(self._root)))
-        return [int(n[len(prefix) :]) for n in names if n.startswith(prefix) and n[len(prefix) :].isdigit()]
+        return [
+            int(n[len(prefix) :])
+            for n in names
+            if n.startswith(prefix) and n[len(prefix) :].isdigit()
+        ]

@@ -14,7 +14,7 @@ from .compact import commit, rewrite
 from .errors import CommitConflict
 from .handle import TableHandle
 from .observe import TableObserver
-from .plan import CompactionPlan, Mode
+from .plan import CompactionPlan, Mode, PlanOptions
 from .rewrite import RewriteOptions, RewriteResult
 from .scan import scan_table
 from .schema import TableSchema
@@ -35,7 +35,7 @@ class BucketCompaction:
 
 @dataclass(frozen=True, slots=True)
 class CompactionSummary:
-    """What a `compact` call did; ``snapshot_id`` is the last one published, None if nothing was due."""
+    """What a `compact` call did; ``snapshot_id``: the last one published, None if none was due."""
 
     buckets: tuple[BucketCompaction, ...]
 
@@ -78,7 +78,7 @@ class Table:
     def scan(
         self,
         columns: list[str] | None = None,
-        filter: pl.Expr | None = None,  # noqa: A002  # Polars' own word
+        filter: pl.Expr | None = None,  # Polars' own word
         snapshot_id: int | None = None,
     ) -> pl.LazyFrame:
         """Merged rows as a lazy frame (see `scan_table`)."""
@@ -94,9 +94,7 @@ class Table:
     ) -> CommitOutcome | None:
         """Append rows as one snapshot (see `write_rows`)."""
         options = WriteOptions(user, identifier)
-        return write_rows(
-            self.handle, df, kinds=kinds, options=options, committer=self._committer
-        )
+        return write_rows(self.handle, df, kinds=kinds, options=options, committer=self._committer)
 
     def delete(self, keys_df: pl.DataFrame) -> CommitOutcome | None:
         """Delete rows by key: a retract per key, as one snapshot."""
@@ -133,7 +131,7 @@ class Table:
         self, observer: TableObserver, text: str, bucket: int, mode: Mode, options: RewriteOptions
     ) -> BucketCompaction | None:
         for attempt in range(REPLANS_MAX):
-            plan = observer.plan(text, bucket, str(uuid.uuid4()), mode=mode)
+            plan = observer.plan(text, bucket, str(uuid.uuid4()), PlanOptions(mode))
             if plan is None:
                 return None
             try:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -147,13 +148,11 @@ class KeyedExpectation:
 def _ranks_by_run(
     frames: Sequence[pl.DataFrame],
 ) -> tuple[pl.Series, npt.NDArray[np.int64]] | None:
-    spans = [
-        (f.get_column(SEQUENCE).min(), f.get_column(SEQUENCE).max(), i) for i, f in enumerate(frames)
-    ]
-    spans.sort()  # type: ignore[type-var]  # sequences are never null
-    for (_, high, _), (low, _, _) in zip(spans, spans[1:], strict=False):
-        if not high < low:  # type: ignore[operator]
-            return None
+    spans = sorted(
+        (*_span(f.get_column(SEQUENCE).to_numpy()), index) for index, f in enumerate(frames)
+    )
+    if any(left[1] >= right[0] for left, right in pairwise(spans)):
+        return None
     starts = np.cumsum([0, *(f.height for f in frames)])
     ranks: list[npt.NDArray[np.int64]] = [np.empty(0, dtype=np.int64)] * len(frames)
     positions: list[npt.NDArray[np.int64]] = []
@@ -161,9 +160,14 @@ def _ranks_by_run(
     for _, _, index in spans:
         height = frames[index].height
         ranks[index] = np.arange(offset, offset + height)
-        positions.append(np.arange(starts[index], starts[index] + height))
+        start = int(starts[index])
+        positions.append(np.arange(start, start + height, dtype=np.int64))
         offset += height
     return pl.Series(np.concatenate(ranks)), np.concatenate(positions)
+
+
+def _span(sequences: npt.NDArray[np.int64]) -> tuple[int, int]:
+    return int(sequences.min()), int(sequences.max())
 
 
 class AppendExpectation:
@@ -202,9 +206,7 @@ def check_keyed(
         if not strictly_ascending(joined):
             raise VerificationFailed("written keys do not ascend", rows=tally.rows)
         before = order.tail(1) if order.height else before
-        tally.add(
-            frame.get_column(KIND), row_hashes(frame, identity), row_hashes(frame, values)
-        )
+        tally.add(frame.get_column(KIND), row_hashes(frame, identity), row_hashes(frame, values))
     _demand(expected, tally)
 
 

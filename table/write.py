@@ -17,7 +17,7 @@ import polars as pl
 
 from . import paths
 from .bucket import bucket_numbers, encode_partitions
-from .commit import CommitOutcome, CommitRequest, Committer
+from .commit import BATCH_IDENTIFIER, CommitOutcome, CommitRequest, Committer
 from .datatypes import BYTES, STRINGS, DataType, Root, to_polars
 from .errors import BadData, InvalidRequest, OutcomeUnknown, TableError
 from .handle import TableHandle
@@ -84,7 +84,7 @@ def write_rows(
         options.user or f"desilt-{task_id}",
         task_id,
         entries,
-        **({} if options.identifier is None else {"identifier": options.identifier}),
+        BATCH_IDENTIFIER if options.identifier is None else options.identifier,
     )
     try:
         return (committer or Committer(handle)).commit(request)
@@ -261,4 +261,3 @@ def _sorted_by_key(rows: pl.DataFrame, schema: TableSchema, first_sequence: int)
     keys: Sequence[pl.Expr] = [pl.col(k).alias(KEY_PREFIX + k) for k in schema.trimmed_keys]
     physical = rows.with_columns(*keys, numbers.alias(SEQUENCE))
     return last_of_each_key(physical, MergeRule.of(schema))
-

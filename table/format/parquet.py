@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar, cast
 
 import polars as pl
 import pyarrow as pa
@@ -25,6 +25,7 @@ from ..schema import Field
 from ..storage import Storage
 
 T = TypeVar("T")
+Codec = Literal["zstd", "snappy", "lz4", "gzip", "uncompressed"]
 
 ROW_GROUP_BYTES = 32 * 1024 * 1024
 """Decoded size of our row groups: small enough that a merge of many runs holds one of each."""
@@ -131,7 +132,7 @@ class ParquetEncoding:
     """How to encode: the columns in order, codec and level (None where the codec has none)."""
 
     fields: tuple[Field, ...]
-    compression: str
+    compression: Codec
     level: int | None
 
     @staticmethod
@@ -140,7 +141,7 @@ class ParquetEncoding:
         if codec in ("none", "uncompressed"):
             codec = "uncompressed"
         level = options.zstd_level if codec == "zstd" else None
-        return ParquetEncoding(tuple(fields), codec, level)
+        return ParquetEncoding(tuple(fields), cast(Codec, codec), level)
 
 
 def encode(
@@ -172,7 +173,7 @@ def _encode_polars(
     schema = pl.Schema({f.name: to_polars(f.type) for f in encoding.fields})
     register_io_source(batches, schema=schema).sink_parquet(
         file,
-        compression=encoding.compression,  # type: ignore[arg-type]  # checked with the options
+        compression=encoding.compression,
         compression_level=encoding.level,
         statistics="full",
         row_group_size=group_rows,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -89,12 +90,12 @@ def _oldest_first(frames: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
 
 
 def _bounds(sequence: pl.Series) -> tuple[int, int]:
-    return (int(sequence.min() or 0), int(sequence.max() or 0))  # type: ignore[arg-type, call-overload]  # never null
+    return (int(sequence.min() or 0), int(sequence.max() or 0))  # type: ignore[arg-type]  # never null
 
 
 def _sequences_disjoint(ordered: Sequence[pl.DataFrame]) -> bool:
     bounds = [_bounds(f.get_column(SEQUENCE)) for f in ordered]
-    return all(left[1] < right[0] for left, right in zip(bounds, bounds[1:], strict=False))
+    return all(left[1] < right[0] for left, right in pairwise(bounds))
 
 
 def _by_age(ordered: Sequence[pl.DataFrame], rule: MergeRule) -> Indices:
@@ -108,9 +109,9 @@ def _by_age(ordered: Sequence[pl.DataFrame], rule: MergeRule) -> Indices:
         sorting = np.argsort(values, kind="stable")
         keys = values[sorting]
         last = np.append(keys[1:] != keys[:-1], True)
-        return sorting[last].astype(np.int64, copy=False)
-    sorting = order.select(pl.arg_sort_by(order.columns, maintain_order=True)).to_series()
-    return _last_of_each(order, sorting)
+        return np.asarray(sorting[last], dtype=np.int64)
+    by = order.select(pl.arg_sort_by(order.columns, maintain_order=True)).to_series()
+    return _last_of_each(order, by)
 
 
 def _by_sequence(ordered: Sequence[pl.DataFrame], rule: MergeRule) -> Indices:
@@ -151,4 +152,4 @@ def _last_of_each(order: pl.DataFrame, sorting: pl.Series) -> Indices:
     last = keys.select(changes.alias("last")).to_series().to_numpy().copy()
     if len(last):
         last[-1] = True
-    return sorting.to_numpy()[last].astype(np.int64, copy=False)
+    return np.asarray(sorting.to_numpy()[last], dtype=np.int64)

@@ -24,7 +24,9 @@ def order_name(index: int) -> str:
     return f"_order{index}"
 
 
-def order_frame(frame: pl.DataFrame, columns: Sequence[str], types: Sequence[DataType]) -> pl.DataFrame:
+def order_frame(
+    frame: pl.DataFrame, columns: Sequence[str], types: Sequence[DataType]
+) -> pl.DataFrame:
     """Columns ``_order0`` … whose ascending order is the key order of ``frame``'s rows."""
     series = [
         _comparable(frame.get_column(name), data_type).alias(order_name(i))

@@ -1,4 +1,4 @@
-"""Which runs to merge next, and into which level: Paimon's universal compaction, as a pure function.
+"""Which runs to merge next, and into which level: Paimon's universal compaction, pure.
 
 In steps, over runs newest first (sizes s0 … sn-1, trigger T):
 

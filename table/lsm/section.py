@@ -53,14 +53,12 @@ def _fewest_runs(ordered: Sequence[LsmFile]) -> tuple[tuple[LsmFile, ...], ...]:
 
 def overlap_bytes(files: Iterable[LsmFile]) -> int:
     """Bytes of files in sections of two or more runs."""
-    return sum(
-        f.file.size_bytes for s in sections(files) if len(s.runs) > 1 for f in s.files
-    )
+    return sum(f.file.size_bytes for s in sections(files) if len(s.runs) > 1 for f in s.files)
 
 
 @dataclass(frozen=True, slots=True)
 class Treatment:
-    """What a unit does to its files: ``upgrades`` by metadata, each of ``rewrites`` merged into new files.
+    """What a unit does: ``upgrades`` by metadata, each of ``rewrites`` merged into new files.
 
     A rewrite is a list of adjacent sections in key order. Files in neither stay as they are.
     """

@@ -79,10 +79,7 @@ def slices(runs: Sequence[Iterator[pl.DataFrame]], rule: MergeRule) -> Iterator[
         filled = [b for b in buffers if b.height]
         if not filled:
             return
-        if len(filled) == 1:
-            bound = None
-        else:
-            # A run whose chunks are all decoded still bounds the slice, which keeps slices even.
-            bound = min(b.bound for b in filled)
+        # A run whose chunks are all decoded still bounds the slice, which keeps slices even.
+        bound = None if len(filled) == 1 else min(b.bound for b in filled)
         frames = [f for b in filled if (f := b.take(bound)) is not None and f.height]
         yield frames

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import fastavro
@@ -68,7 +69,11 @@ _FILE_FIELDS: tuple[tuple[str, dict[str, object], str], ...] = (
     ("_EXTERNAL_PATH", _nullable("string"), "external_path"),
     ("_FIRST_ROW_ID", _nullable("long"), "first_row_id"),
     ("_WRITE_COLS", _nullable(_STRINGS), "write_cols"),
-    ("_WRITE_COLS_SEQUENCES", _nullable({"type": "array", "items": "long"}), "write_cols_sequences"),
+    (
+        "_WRITE_COLS_SEQUENCES",
+        _nullable({"type": "array", "items": "long"}),
+        "write_cols_sequences",
+    ),
 )
 _STATS_FIELDS = (("_MIN_VALUES", "min"), ("_MAX_VALUES", "max"), ("_NULL_COUNTS", "nulls"))
 _ENTRY_FIELDS = (
@@ -239,9 +244,7 @@ def _meta(row: dict[str, Any], path: str) -> ManifestMeta:
             max_row_id=row.get("_MAX_ROW_ID"),
         )
     except KeyError as error:
-        raise CorruptTable(
-            "manifest list lacks a field", field=error.args[0], file=path
-        ) from error
+        raise CorruptTable("manifest list lacks a field", field=error.args[0], file=path) from error
 
 
 def _check_version(version: object, path: str) -> None:
@@ -251,8 +254,8 @@ def _check_version(version: object, path: str) -> None:
 
 def _records(data: bytes, path: str) -> list[dict[str, Any]]:
     try:
-        return [dict(row) for row in fastavro.reader(io.BytesIO(data)) if isinstance(row, dict)]
-    except Exception as error:  # noqa: BLE001  # fastavro raises a zoo on bad bytes
+        return list(fastavro.reader(io.BytesIO(data)))
+    except Exception as error:  # fastavro raises a zoo on bad bytes
         raise CorruptTable("file is not readable Avro", reason=str(error), file=path) from error
 
 
@@ -271,7 +274,7 @@ def _inflated(data: bytes, path: str) -> bytes | None:
     try:
         reader = fastavro.block_reader(io.BytesIO(data))
         blocks = [(block.num_records, block.bytes_.read()) for block in reader]
-    except Exception as error:  # noqa: BLE001  # fastavro raises a zoo on bad bytes
+    except Exception as error:  # fastavro raises a zoo on bad bytes
         raise CorruptTable("file is not readable Avro", reason=str(error), file=path) from error
     count = sum(n for n, _ in blocks)
     if count == 0:
@@ -305,12 +308,10 @@ def _text(value: bytes) -> bytes:
 def _decode_slowly(data: bytes, path: str) -> pl.DataFrame:
     rows = _records(data, path)
     for row in rows:
-        file = row.get("_FILE")
-        if isinstance(file, dict) and file.get("_CREATION_TIME") is not None:
-            created = file["_CREATION_TIME"]
-            file["_CREATION_TIME"] = (
-                created if isinstance(created, int) else round(created.timestamp() * 1000)
-            )
+        file: dict[str, Any] = row.get("_FILE") or {}
+        created = file.get("_CREATION_TIME")
+        if isinstance(created, datetime):
+            file["_CREATION_TIME"] = round(created.timestamp() * 1000)
     if not rows:
         return pl.DataFrame()
     return pl.DataFrame(rows, schema=_wire_frame_schema(), strict=False)
@@ -320,9 +321,7 @@ def _wire_frame_schema() -> dict[str, pl.DataType]:
     file: dict[str, pl.DataType] = {}
     for name, _, column in _FILE_FIELDS:
         if column in ("key", "value"):
-            file[name] = pl.Struct(
-                {w: ENTRY_SCHEMA[f"{column}_{o}"] for w, o in _STATS_FIELDS}
-            )
+            file[name] = pl.Struct({w: ENTRY_SCHEMA[f"{column}_{o}"] for w, o in _STATS_FIELDS})
         else:
             file[name] = ENTRY_SCHEMA[column]
     entry = {wire: SLIM_SCHEMA[ours] for wire, ours in _ENTRY_FIELDS}

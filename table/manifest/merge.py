@@ -25,9 +25,7 @@ class MergeLimits:
 
 def full_candidates(metas: Sequence[ManifestMeta], limits: MergeLimits) -> tuple[ManifestMeta, ...]:
     """Manifests that a full merge rewrites, or () when there is too little to rewrite."""
-    changing = tuple(
-        m for m in metas if m.deleted_files > 0 or m.size_bytes < limits.target_bytes
-    )
+    changing = tuple(m for m in metas if m.deleted_files > 0 or m.size_bytes < limits.target_bytes)
     if sum(m.size_bytes for m in changing) < limits.full_threshold_bytes:
         return ()
     return changing

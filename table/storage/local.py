@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +19,7 @@ from .base import FileStatus
 
 
 @contextmanager
-def _translated(action: str, path: str) -> Iterator[None]:
+def _translated(action: str, path: str) -> Generator[None]:
     try:
         yield
     except FileNotFoundError as error:
@@ -130,7 +130,7 @@ class LocalStorage:
         return LocalSink(path, sync=self._sync)
 
     @contextmanager
-    def _temporary(self, path: str, data: bytes) -> Iterator[str]:
+    def _temporary(self, path: str, data: bytes) -> Generator[str]:
         """A finished temporary file beside ``path``; gone afterwards whatever happens."""
         folder, name = os.path.split(path)
         os.makedirs(folder, exist_ok=True)

@@ -17,20 +17,19 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 import pytest
 import yaml
-from prometheus_client.parser import text_string_to_metric_families
 from support.peers import peers_disabled
 
 import desilt
+from desilt.table.table import Table
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARDS = ROOT / "dashboards"
@@ -150,7 +149,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: Sequence[str | Path], log: Path, ready: str) -> Iterator[None]:
+def running(command: Sequence[object], log: Path, ready: str) -> Generator[None]:
     """A process that answers on `ready` while the block runs; stopped by SIGTERM."""
     with log.open("wb") as out:
         process = subprocess.Popen([*map(str, command)], stdout=out, stderr=out, cwd=log.parent)
@@ -182,7 +181,7 @@ def wait_until_ready(process: subprocess.Popen[bytes], log: Path, url: str) -> N
 class World:
     """A daemon at work, and a table that somebody goes on writing to."""
 
-    table: desilt.Table
+    table: Table
     address: str
     log: Path
     commits: int = 0
@@ -237,7 +236,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     catalog = desilt.Catalog(str(folder / "warehouse"))
     table = catalog.create_table(
         "rec.events",
-        pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("value", pa.string())]),
+        {"id": "BIGINT NOT NULL", "value": "STRING"},
         primary_key=["id"],
         options={"bucket": "2", "write-only": "true"},
     )
@@ -336,7 +335,7 @@ def test_what_an_alert_looks_at_has_samples(prometheus: Prometheus, query: str) 
 @pytest.mark.parametrize("variable", ["instance", "table"])
 def test_dashboard_variable_has_values(prometheus: Prometheus, variable: str) -> None:
     (found,) = (v for v in dashboard()["templating"]["list"] if v["name"] == variable)
-    metric, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", found["query"]["query"]).groups()
+    ((metric, label),) = re.findall(r"^label_values\((\w+), (\w+)\)$", found["query"]["query"])
 
     answer = prometheus.ask(f"label/{label}/values", **{"match[]": metric})
 
@@ -455,14 +454,18 @@ def desilt_commands() -> set[str]:
 
 def exposed(world: World) -> dict[str, tuple[str, set[str]]]:
     """Our metrics as served: name to type and label names."""
-    answer: dict[str, tuple[str, set[str]]] = {}
-    for family in text_string_to_metric_families(world.metrics()):
-        if not family.name.startswith("desilt_") or family.name.endswith("_created"):
-            continue
-        name = f"{family.name}_total" if family.type == "counter" else family.name
-        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
-        answer[name] = (family.type, labels)
-    return answer
+    text = world.metrics()
+    kinds = re.findall(r"^# TYPE (desilt_\w+) (\w+)$", text, re.MULTILINE)
+    return {
+        name: (kind, served_labels(text, name))
+        for name, kind in kinds
+        if not name.endswith("_created")  # the client adds one for each counter and histogram
+    }
+
+
+def served_labels(text: str, name: str) -> set[str]:
+    samples = re.findall(rf"^{name}(?:_bucket|_sum|_count)?{{(.*)}} ", text, re.MULTILINE)
+    return {label for sample in samples for label in re.findall(r'(\w+)="', sample)} - {"le"}
 
 
 def documented() -> dict[str, tuple[str, set[str]]]:

@@ -21,6 +21,9 @@ import pytest
 import yaml
 from support.peers import peers_disabled
 
+from desilt.daemon.config import load
+from desilt.daemon.service import DRAIN_SECONDS_MAX, supervisor_options
+
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm" / "desilt"
 HELM = ROOT / "build" / "tools" / "bin" / "helm"
@@ -28,6 +31,9 @@ NO_VALUES = "default"
 GOOD = {NO_VALUES: None} | {p.stem: p for p in sorted((CHART / "tests" / "good").glob("*.yaml"))}
 BAD = sorted((CHART / "tests" / "bad").glob("*.yaml"))
 EXAMPLE = ROOT / "examples" / "desilt.yaml"
+
+# What the daemon itself needs: the interpreter with Polars, and the file lists of its tables.
+DAEMON_BYTES = 300 * 2**20
 
 Document = dict[str, Any]
 
@@ -236,6 +242,28 @@ def test_state_directory_is_mounted_where_config_puts_the_journal(name: str) -> 
     assert config["state"].startswith(f"sqlite:///{mounts['state']}/")
     assert ("emptyDir" in volumes["state"]) == (name == "throw-away")
     assert claims == expected
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_kubernetes_waits_longer_than_the_daemon_drains(name: str) -> None:
+    pod = the("Deployment", name)["spec"]["template"]["spec"]
+
+    assert pod["terminationGracePeriodSeconds"] > DRAIN_SECONDS_MAX
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_memory_limit_leaves_room_for_every_worker_and_the_daemon(
+    name: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "desilt.yaml"
+    path.write_text(the("ConfigMap", name)["data"]["desilt.yaml"])
+    options = supervisor_options(load(path))
+    number, unit = re.findall(
+        r"^(\d+)([MG]i)$", daemon_container(name)["resources"]["limits"]["memory"]
+    )[0]
+    limit_bytes = int(number) * {"Mi": 2**20, "Gi": 2**30}[unit]
+
+    assert limit_bytes >= options.workers * options.rss_bytes_max + DAEMON_BYTES
 
 
 def test_hook_checks_the_same_config_that_the_daemon_gets() -> None:

@@ -1,4 +1,4 @@
-"""What holds for every bucket: universal against a naive pick, amplification's promises, budgets."""
+"""What holds for every bucket: universal against a naive pick, promises on scores, budgets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from desilt.table.lsm.pick import PickOptions, RunSize, pick_universal
 
 Runs = list[tuple[int, int]]
 POLICIES: list[Policy] = [UniversalPolicy(), AmplificationPolicy()]
-quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # Sizes of one order and of many, so that every rule is at its edge now and then.
 sizes = st.one_of(st.integers(0, 12), st.integers(0, 2000), st.integers(0, 2**62))

@@ -38,7 +38,7 @@ def refuse(args: Message) -> Message:
 
 
 def bug(args: Message) -> Message:
-    return {"value": {}["missing"]}
+    return {"value": args["missing"]}
 
 
 def grow(args: Message) -> Message:

@@ -88,7 +88,7 @@ def test_call_refuses_unknown_calls_as_a_bug(one: Supervisor) -> None:
 
 
 def test_panic_fails_its_task_and_nothing_else(one: Supervisor, restarts: list[str]) -> None:
-    with pytest.raises(WorkerCrashed, match="panicked.*unwrap on a None"):
+    with pytest.raises(WorkerCrashed, match=r"panicked.*unwrap on a None"):
         one.call("panic", {}, TIMEOUT)
 
     assert one.call("echo", {"x": 1}, TIMEOUT)["x"] == 1
@@ -108,7 +108,7 @@ def test_death_of_the_process_fails_its_task_and_nothing_else(
 def test_call_kills_what_takes_too_long(one: Supervisor, restarts: list[str]) -> None:
     (pid,) = one.pids()
 
-    with pytest.raises(WorkerTimedOut, match="seconds=0.2"):
+    with pytest.raises(WorkerTimedOut, match=r"seconds=0\.2"):
         one.call("sleep", {}, 0.2)
 
     assert not Path(f"/proc/{pid}").exists()

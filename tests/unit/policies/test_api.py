@@ -65,8 +65,27 @@ def test_verdict_refuses_to_give_no_reason() -> None:
         Verdict(None, 0.0, " ")
 
 
-def _set(**columns: pl.Expr) -> Callable[[pl.LazyFrame], pl.LazyFrame]:
+Spoil = Callable[[pl.LazyFrame], pl.LazyFrame]
+
+
+def _set(**columns: pl.Expr) -> Spoil:
     return lambda frame: frame.with_columns(**columns)
+
+
+def _without(column: str) -> Spoil:
+    return lambda frame: frame.drop(column)
+
+
+def _first(frame: pl.LazyFrame) -> pl.LazyFrame:
+    return frame.head(1)
+
+
+def _doubled(frame: pl.LazyFrame) -> pl.LazyFrame:
+    return pl.concat([frame, frame.head(1)])
+
+
+def _broken(frame: pl.LazyFrame) -> pl.LazyFrame:
+    raise ZeroDivisionError(frame.collect_schema().names()[0])
 
 
 @pytest.mark.parametrize(
@@ -84,18 +103,16 @@ def _set(**columns: pl.Expr) -> Callable[[pl.LazyFrame], pl.LazyFrame]:
         (_set(reason=pl.lit(" ")), "without a reason"),
         (_set(trigger=pl.lit(None, pl.Int64)), "trigger is no number"),
         (_set(size_ratio_percent=pl.lit(-1)), "size_ratio_percent is no number"),
-        (lambda frame: frame.drop("reason"), "columns=reason"),
-        (lambda frame: frame.drop("bytes"), "columns=bytes"),
-        (lambda frame: frame.head(1), "missing=1"),
-        (lambda frame: pl.concat([frame, frame.head(1)]), "doubled=1"),
+        (_without("reason"), "columns=reason"),
+        (_without("bytes"), "columns=bytes"),
+        (_first, "missing=1"),
+        (_doubled, "doubled=1"),
         (_set(bucket=pl.col("bucket") + 7), "unknown=2"),
         (_set(score=pl.col("nowhere")), "policy failed, policy=Fixed"),
-        (lambda frame: 1 // 0, "ZeroDivisionError"),  # type: ignore[arg-type,return-value]
+        (_broken, "error=ZeroDivisionError: table"),
     ],
 )
-def test_judge_with_refuses_what_is_no_verdict(
-    spoil: Callable[[pl.LazyFrame], pl.LazyFrame], message: str
-) -> None:
+def test_judge_with_refuses_what_is_no_verdict(spoil: Spoil, message: str) -> None:
     with pytest.raises(PolicyError, match=message):
         judge_with(Fixed(spoil), FACTS.lazy(), now=NOW)
 

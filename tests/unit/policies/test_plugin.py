@@ -1,4 +1,4 @@
-"""A package of a user's own adds a policy: installed for real, found and asked in a fresh process."""
+"""A user's own package adds a policy: installed for real, found and asked in a fresh process."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the plug-in installed by pip, from a copy so that nothing is built in the tree."""
+    """A folder with the plug-in installed by pip; built from a copy, not in the tree."""
     source = tmp_path_factory.mktemp("source") / "plugin"
     target = tmp_path_factory.mktemp("site")
     shutil.copytree(PLUGIN, source, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
+from support.murmur import murmur_of_row
 
 from desilt.table.bucket import bucket_numbers, encode_partitions, row_hashes
 from desilt.table.datatypes import DataType, parse_type
@@ -68,21 +69,6 @@ def test_hash_words_of_index_files_match() -> None:
     assert struct.pack(">4i", *hashes).hex() == "5759f99e4fe4bbf0d206e547564770ca"
 
 
-def reference_hash(row: bytes) -> int:
-    """Murmur3 as the specification spells it, one word at a time."""
-    state = 42
-    for (word,) in struct.iter_unpack("<I", row):
-        word = word * 0xCC9E2D51 & 0xFFFFFFFF
-        word = (word << 15 | word >> 17) * 0x1B873593 & 0xFFFFFFFF
-        state = state ^ word
-        state = ((state << 13 | state >> 19) & 0xFFFFFFFF) * 5 + 0xE6546B64 & 0xFFFFFFFF
-    state ^= len(row)
-    state = (state ^ state >> 16) * 0x85EBCA6B & 0xFFFFFFFF
-    state = (state ^ state >> 13) * 0xC2B2AE35 & 0xFFFFFFFF
-    state ^= state >> 16
-    return state - (1 << 32) if state >> 31 else state
-
-
 MANY = [
     pytest.param("BOOLEAN", [True, False, None], id="boolean"),
     pytest.param("TINYINT", [-1, 0, 127, None], id="tinyint"),
@@ -120,7 +106,7 @@ def test_hash_equals_the_hash_of_the_encoded_row(type_text: str, values: list[ob
 
     hashes = row_hashes(frame, frame.columns, parsed(types)).to_list()
 
-    assert hashes == [reference_hash(encode_row(row, parsed(types))[4:]) for row in rows]
+    assert hashes == [murmur_of_row(encode_row(row, parsed(types))[4:]) for row in rows]
 
 
 def test_hash_of_many_columns_uses_the_wider_header() -> None:
@@ -130,7 +116,7 @@ def test_hash_of_many_columns_uses_the_wider_header() -> None:
 
     hashes = row_hashes(frame, frame.columns, parsed(types)).to_list()
 
-    assert hashes == [reference_hash(encode_row(row, parsed(types))[4:])]
+    assert hashes == [murmur_of_row(encode_row(row, parsed(types))[4:])]
 
 
 def test_sliced_and_chunked_columns_hash_alike() -> None:
@@ -151,7 +137,7 @@ def test_text_under_a_null_is_not_hashed() -> None:
 
     hashes = row_hashes(masked, ["c0"], parsed(("STRING",))).to_list()
 
-    assert hashes[1] == reference_hash(encode_row((None,), parsed(("STRING",)))[4:])
+    assert hashes[1] == murmur_of_row(encode_row((None,), parsed(("STRING",)))[4:])
 
 
 def test_columns_in_other_units_are_hashed_as_of_the_type() -> None:
@@ -159,10 +145,10 @@ def test_columns_in_other_units_are_hashed_as_of_the_type() -> None:
     wide = pl.DataFrame({"c0": [7]}, schema={"c0": pl.Int64()})
 
     assert row_hashes(nanos, ["c0"], parsed(("TIMESTAMP(3)",))).to_list() == [
-        reference_hash(encode_row((Instant(-1),), parsed(("TIMESTAMP(3)",)))[4:])
+        murmur_of_row(encode_row((Instant(-1),), parsed(("TIMESTAMP(3)",)))[4:])
     ]
     assert row_hashes(wide, ["c0"], parsed(("INT",))).to_list() == [
-        reference_hash(encode_row((7,), parsed(("INT",)))[4:])
+        murmur_of_row(encode_row((7,), parsed(("INT",)))[4:])
     ]
 
 

@@ -1,0 +1,311 @@
+"""The running daemon: looks, decides, acts, again and again.
+
+A *tick* looks at every table, judges all buckets, and starts what the budgets allow. A task that
+ends makes its table looked at and judged at once, and starts what waits next, so that between two
+ticks work goes on as fast as it can.
+
+Who runs where: ticks in the scheduler's thread, tasks in a pool of as many threads as may run at
+once (each waits for its worker process, then commits), HTTP in threads of its own. ``_mutex``
+guards the backlog and what runs; it is never held while a table is read or written, nor while
+waiting.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..policies.admit import Admission, BucketKey, Budget, Proposal, Standing, plan_admission
+from .backlog import Backlog
+from .clock import Clock
+from .config import CatalogConfig
+from .engine import Engine
+from .executor import Executor
+from .journal import Journal
+from .listen import (
+    BacklogMeasured,
+    DaemonDrained,
+    Listener,
+    PolicyFailed,
+    TaskDeferred,
+    TaskFinished,
+    TickFailed,
+    TickFinished,
+)
+from .logs import describe
+from .observe import Fleet, Watched
+from .plan import Rule, TableFacts, judge
+from .settle import Settlement
+from .sweep import Sweeper
+from .task import Finished, Outcome, Task
+
+# /healthz: a tick that runs for longer than this hangs; a storage call has shorter time-outs.
+TICK_SECONDS_MAX = 600.0
+# How many ended tasks /tasks shows.
+RECENT_TASKS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class AppOptions:
+    """``tick_seconds``: None when ticks follow a cron expression; sizes in bytes."""
+
+    concurrent: int
+    memory_bytes: int
+    tick_seconds: float | None
+
+    @property
+    def task_memory_bytes(self) -> int:
+        """Each task's share of the memory budget."""
+        return self.memory_bytes // self.concurrent
+
+
+@dataclass(frozen=True, slots=True)
+class AppParts:
+    """Everything that the app is put together from."""
+
+    engine: Engine
+    catalogs: Sequence[CatalogConfig]
+    rules: Sequence[Rule]
+    journal: Journal
+    clock: Clock
+    listener: Listener
+
+
+class App:
+    """The daemon without its clockwork and its server; `tick` is called from outside."""
+
+    def __init__(self, parts: AppParts, options: AppOptions) -> None:
+        self._parts = parts
+        self._options = options
+        self._clock = parts.clock
+        self._tell = parts.listener
+        journal, clock, listener = parts.journal, parts.clock, parts.listener
+        self._settlement = Settlement(journal, clock, listener)
+        self._fleet = Fleet(
+            parts.catalogs, parts.engine, self._settlement, journal, clock, listener
+        )
+        self._sweeper = Sweeper(parts.engine, journal, clock, listener)
+        self._executor = Executor(parts.engine, journal, clock, listener)
+        self._pool = ThreadPoolExecutor(options.concurrent, thread_name_prefix="task")
+        self._mutex = threading.Lock()
+        self._backlog = Backlog()
+        self._running: dict[BucketKey, tuple[Task, Future[None]]] = {}
+        self._draining = False
+        self._tick_started: float | None = None
+        self._tick_finished: float | None = None
+
+    def tick(self) -> None:
+        """Look at everything once and start what is due. Never raises."""
+        self._tick_started = started = self._clock.monotonic()
+        try:
+            tables, changed = self._look()
+            began = self._fill()
+        except Exception as error:  # noqa: BLE001  the scheduler's thread must live on
+            self._tell(TickFailed(describe(error)))
+        else:
+            due = self._measure()
+            seconds = self._clock.monotonic() - started
+            self._tell(TickFinished(tables, changed, due, began, seconds))
+        finally:
+            self._tick_started, self._tick_finished = None, self._clock.monotonic()
+
+    def drain(self, limit_seconds: float) -> bool:
+        """Start nothing more and wait for what runs; whether all of it ended in time."""
+        started = self._clock.monotonic()
+        with self._mutex:
+            self._draining = True
+            futures = [future for _, future in self._running.values()]
+        left = wait(futures, limit_seconds).not_done
+        self._tell(DaemonDrained(len(left), self._clock.monotonic() - started))
+        return not left
+
+    def close(self) -> None:
+        """After `drain`, when the workers are stopped: wait for the threads, save counters."""
+        self._pool.shutdown(wait=True)
+        self._fleet.save_all_spend()
+
+    @property
+    def alive(self) -> bool:
+        """The scheduler ticks: the last tick is not too long ago, the present one not too slow."""
+        now = self._clock.monotonic()
+        running, finished = self._tick_started, self._tick_finished
+        if running is not None:
+            return now - running < TICK_SECONDS_MAX
+        if finished is None or self._options.tick_seconds is None:
+            return True
+        return now - finished < max(60.0, 3 * self._options.tick_seconds)
+
+    @property
+    def ready(self) -> bool:
+        """Every table was looked at once, and nothing ends."""
+        return self._tick_finished is not None and not self._draining
+
+    def status(self) -> dict[str, object]:
+        """What runs, waits, is held and was done lately; plain data for /tasks."""
+        with self._mutex:
+            running = [task for task, _ in self._running.values()]
+            waiting = [p for p in self._backlog.proposals() if p.key not in self._running]
+        ledger = self._settlement.ledger
+        recent = self._parts.journal.closed_tasks(RECENT_TASKS)
+        return {
+            "running": [
+                {
+                    **_key(t.key),
+                    "task_id": t.task_id,
+                    "started": _iso(t.started),
+                    **_why(t.proposal),
+                }
+                for t in running
+            ],
+            "waiting": [
+                {**_key(p.key), **_why(p)} for p in sorted(waiting, key=lambda p: -p.score)
+            ],
+            "halted": [
+                {"table": table, "reason": hold.reason, "since": _iso(hold.since)}
+                for table, hold in ledger.halted.items()
+            ],
+            "quarantined": [
+                {**_key(key), "reason": hold.reason, "since": _iso(hold.since)}
+                for key, hold in ledger.quarantined.items()
+            ],
+            "recent": [
+                {
+                    **_key(task.key),
+                    "task_id": task.task_id,
+                    "started": task.started,
+                    "finished": task.finished,
+                    "outcome": task.outcome,
+                    **task.detail,
+                }
+                for task in recent
+            ],
+        }
+
+    def _look(self) -> tuple[int, int]:
+        """Sweep, discover, look at every table, judge; (tables, those that changed)."""
+        self._settlement.reload_holds()
+        with self._mutex:
+            running = {task.task_id for task, _ in self._running.values()}
+        self._sweeper.sweep(running)
+        known = {table.name for table in self._fleet.tables}
+        self._fleet.discover()
+        changed = sum(self._fleet.look(table) for table in self._fleet.tables)
+        tables = self._fleet.tables
+        self._judge(tables)
+        with self._mutex:
+            for gone in known - {table.name for table in tables}:
+                self._backlog.replace(gone, None, None, self._clock.now())
+        return len(tables), changed
+
+    def _judge(self, tables: Sequence[Watched]) -> None:
+        """Replace the backlog of these tables by what their facts say now."""
+        now = self._clock.now()
+        facts = [
+            TableFacts(table.name, table.catalog.name, table.table, table.facts)
+            for table in tables
+            if table.facts is not None
+        ]
+        judged = judge(facts, self._parts.rules, now=now)
+        for rule, error in judged.failures:
+            self._tell(PolicyFailed(rule.name, str(error)))
+        due = judged.due((table.name for table in tables), self._options.task_memory_bytes)
+        with self._mutex:
+            for table in tables:
+                snapshot_id = table.observer.snapshot_id
+                self._backlog.replace(table.name, due.get(table.name), snapshot_id, now)
+
+    def _fill(self) -> int:
+        """Start as much of the backlog as the budgets allow; how much that was."""
+        with self._mutex:
+            if self._draining:
+                return 0
+            admission = self._admission()
+            tasks = [self._task(proposal) for proposal in admission.admitted]
+            for task in tasks:
+                table = self._fleet.get(task.key.table)
+                if table is not None:
+                    self._running[task.key] = (task, self._pool.submit(self._run, task, table))
+        for deferral in admission.deferred:
+            key = deferral.proposal.key
+            if key not in self._running:
+                score, reason = deferral.proposal.score, deferral.reason
+                self._tell(TaskDeferred(key.table, key.partition, key.bucket, score, reason))
+        return len(tasks)
+
+    def _admission(self) -> Admission:
+        ledger, now = self._settlement.ledger, self._clock.now()
+        proposals = [
+            p
+            for p in self._backlog.proposals()
+            if ledger.bucket_open(p.key, now) and self._fleet.get(p.key.table) is not None
+        ]
+        used = sum(task.proposal.memory_bytes for task, _ in self._running.values())
+        budget = Budget(
+            slots=self._options.concurrent - len(self._running),
+            memory_bytes=self._options.memory_bytes - used,
+            memory_bytes_total=self._options.memory_bytes,
+        )
+        return plan_admission(proposals, budget, Standing(running=frozenset(self._running)))
+
+    def _task(self, proposal: Proposal) -> Task:
+        table = self._fleet.get(proposal.key.table)
+        return Task(
+            task_id=str(uuid.uuid4()),
+            proposal=proposal,
+            path="" if table is None else table.path,
+            policy=self._backlog.rules().get(proposal.key.table, ""),
+            attempt=self._settlement.ledger.attempts(proposal.key) + 1,
+            started=self._clock.now(),
+        )
+
+    def _run(self, task: Task, table: Watched) -> None:
+        """One task from start to what it leads to, in a thread of the pool."""
+        try:
+            finished = self._executor.run(task, table)
+            self._settle(finished, table)
+        except Exception as error:  # noqa: BLE001  nobody waits for this thread: say it, go on
+            self._tell(TickFailed(describe(error)))
+        finally:
+            with self._mutex:
+                self._running.pop(task.key, None)
+            self._fill()
+            self._measure()
+
+    def _settle(self, finished: Finished, table: Watched) -> None:
+        key = finished.task.key
+        if finished.outcome is Outcome.NOTHING:
+            with self._mutex:
+                self._backlog.fruitless(key, table.observer.snapshot_id)
+        elif finished.error is None:
+            self._settlement.succeeded(key)
+            with self._mutex:
+                self._backlog.worked_on(key, self._clock.now())
+        else:
+            self._settlement.bucket_failed(key, finished.error)
+        self._tell(TaskFinished(finished))
+        self._fleet.look(table)
+        self._judge([table])
+
+    def _measure(self) -> int:
+        with self._mutex:
+            measured = self._backlog.measure(self._clock.now())
+        self._tell(
+            BacklogMeasured(measured.tasks, measured.size_bytes, measured.oldest_due_age_seconds)
+        )
+        return measured.tasks
+
+
+def _key(key: BucketKey) -> dict[str, object]:
+    return {"table": key.table, "partition": key.partition, "bucket": key.bucket}
+
+
+def _why(proposal: Proposal) -> dict[str, object]:
+    return {"action": proposal.action, "score": proposal.score, "reason": proposal.reason}
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat()

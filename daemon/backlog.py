@@ -1,0 +1,76 @@
+"""What is due and since when; no I/O, no clock, no lock: the app holds its own around it.
+
+A proposal that planning found nothing to do for is *fruitless* until its table has another
+snapshot: asking again would give the same answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..policies.admit import BucketKey, Proposal
+from .plan import DueTable
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Due buckets, their live bytes, and how long the oldest has been due (0 without any)."""
+
+    tasks: int
+    size_bytes: int
+    oldest_due_age_seconds: float
+
+
+class Backlog:
+    """Due work by table."""
+
+    def __init__(self) -> None:
+        self._due: dict[str, DueTable] = {}
+        self._since: dict[BucketKey, datetime] = {}
+        self._fruitless: dict[BucketKey, int | None] = {}
+
+    def replace(
+        self, table: str, due: DueTable | None, snapshot_id: int | None, now: datetime
+    ) -> None:
+        """What is due in ``table`` as of this snapshot; None: nothing."""
+        self._fruitless = {
+            key: seen
+            for key, seen in self._fruitless.items()
+            if key.table != table or seen == snapshot_id
+        }
+        proposals = () if due is None else due.proposals
+        kept = tuple(p for p in proposals if p.key not in self._fruitless)
+        keys = {proposal.key for proposal in kept}
+        self._since = {k: t for k, t in self._since.items() if k.table != table or k in keys}
+        for key in keys:
+            self._since.setdefault(key, now)
+        if due is None or not kept:
+            self._due.pop(table, None)
+        else:
+            self._due[table] = DueTable(due.rule, kept, due.size_bytes)
+
+    def fruitless(self, key: BucketKey, snapshot_id: int | None) -> None:
+        """Nothing to do for this bucket as long as its table has this snapshot."""
+        self._fruitless[key] = snapshot_id
+
+    def worked_on(self, key: BucketKey, now: datetime) -> None:
+        """Something was done for the bucket: if it is still due, it is so from now on."""
+        if key in self._since:
+            self._since[key] = now
+
+    def proposals(self) -> tuple[Proposal, ...]:
+        """All that is due."""
+        return tuple(p for due in self._due.values() for p in due.proposals)
+
+    def rules(self) -> Mapping[str, str]:
+        """The rule that judged each table with due work."""
+        return {table: due.rule for table, due in self._due.items()}
+
+    def measure(self, now: datetime) -> Measure:
+        """How much there is."""
+        keys = [proposal.key for proposal in self.proposals()]
+        sizes = sum(self._due[key.table].size_bytes[key] for key in keys)
+        oldest = min((self._since[key] for key in keys), default=now)
+        return Measure(len(keys), sizes, max(0.0, (now - oldest).total_seconds()))

@@ -1,0 +1,163 @@
+"""What the daemon asks of `table/`, as one small interface; the tests have another one.
+
+Looking and planning happen in the daemon's threads, by a `TableObserver` per table. Rewriting
+happens in a worker of the supervisor. Committing and sweeping are a few small reads and writes
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+import polars as pl
+
+from ..policies.admit import PickLimits
+from ..table.catalog import Catalog
+from ..table.commit import CommitOutcome, Committer
+from ..table.compact import (
+    CompactionPlan,
+    RewriteOptions,
+    RewriteResult,
+    SweepResult,
+    commit,
+    sweep,
+)
+from ..table.handle import TableHandle
+from ..table.observe import TableObserver
+from ..table.plan import Mode, PlanOptions
+from ..table.storage import LocalStorage
+from .journal import OpenTask
+from .supervisor import Supervisor
+
+# A rewrite reads at 100 MB/s on a slow machine: this is 360 GB of one bucket, which no bucket has.
+TASK_SECONDS_MAX = 3600.0
+
+
+Verify: TypeAlias = Literal["quarter", "full"]
+
+
+class Observer(Protocol):
+    """One table, looked at again and again; see `table.observe.TableObserver`."""
+
+    @property
+    def snapshot_id(self) -> int | None: ...
+
+    @property
+    def spend_upto_snapshot_id(self) -> int: ...
+
+    def refresh(self) -> bool: ...
+
+    def health(self, now_millis: int) -> pl.DataFrame: ...
+
+    def spend(self) -> dict[str, list[int]]: ...
+
+    def restore_spend(self, data: Mapping[str, Sequence[int]], upto_snapshot_id: int) -> None: ...
+
+    def plan(
+        self,
+        partition: str,
+        bucket: int,
+        task_id: str,
+        options: PlanOptions | None = None,
+    ) -> CompactionPlan | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A table's place and its observer."""
+
+    path: str
+    observer: Observer
+
+
+class Engine(Protocol):
+    """Everything that touches tables. Raises table errors, `rewrite` also those of workers."""
+
+    def tables(self, warehouse: str) -> Sequence[str]:
+        """Names ``db.t`` of the tables there, sorted."""
+        ...
+
+    def open(self, warehouse: str, table: str) -> Opened:
+        """A table that was listed."""
+        ...
+
+    def rewrite(self, plan: CompactionPlan, memory_bytes: int) -> RewriteResult:
+        """Write and verify the new files; nobody sees them yet."""
+        ...
+
+    def commit(self, plan: CompactionPlan, result: RewriteResult) -> CommitOutcome:
+        """Publish them."""
+        ...
+
+    def sweep(self, task: OpenTask) -> SweepResult:
+        """Find out whether a dead task was committed; remove what it left otherwise."""
+        ...
+
+
+class Rewriter:
+    """Rewrites in warm workers; ``turn``: which quarter of the columns is compared first."""
+
+    def __init__(self, supervisor: Supervisor, verify: Verify, turn: int = 0) -> None:
+        self._supervisor = supervisor
+        self._verify: Verify = verify
+        self._turn = turn
+
+    def __call__(self, plan: CompactionPlan, memory_bytes: int) -> RewriteResult:
+        """Run `table.compact.rewrite` in a worker; errors come back as what they are."""
+        options = RewriteOptions(memory_bytes, self._verify, self._turn % 4)
+        self._turn += 1  # two threads may count the same turn: then a quarter comes a bit later
+        args: dict[str, object] = {
+            "plan": plan.to_json(),
+            "options": {
+                "memory_bytes": options.memory_bytes,
+                "verify": options.verify,
+                "turn": options.turn,
+            },
+        }
+        answer = self._supervisor.call("rewrite", args, TASK_SECONDS_MAX)
+        return RewriteResult.from_json(str(answer["result"]))
+
+
+class TableEngine:
+    """The real one."""
+
+    def __init__(self, rewriter: Rewriter) -> None:
+        self._rewriter = rewriter
+        # One committer per table for as long as the daemon runs: it remembers what it published
+        # last, and commits that again if another engine replaced it meanwhile.
+        self._committers: dict[str, Committer] = {}
+
+    def tables(self, warehouse: str) -> Sequence[str]:
+        """Names ``db.t`` of the tables there, sorted."""
+        return Catalog(warehouse).tables()
+
+    def open(self, warehouse: str, table: str) -> Opened:
+        """A table that was listed."""
+        opened = Catalog(warehouse).table(table)
+        self._committers[opened.path] = Committer(opened.handle)
+        return Opened(opened.path, TableObserver(opened.handle))
+
+    def rewrite(self, plan: CompactionPlan, memory_bytes: int) -> RewriteResult:
+        """Write and verify the new files in a worker."""
+        return self._rewriter(plan, memory_bytes)
+
+    def commit(self, plan: CompactionPlan, result: RewriteResult) -> CommitOutcome:
+        """Publish them."""
+        return commit(plan, result, self._committers.get(plan.path))
+
+    def sweep(self, task: OpenTask) -> SweepResult:
+        """Find out whether a dead task was committed; remove what it left otherwise."""
+        handle = TableHandle(task.table, task.path, LocalStorage())
+        return sweep(handle, task.task_id, task.partition, task.bucket)
+
+
+def plan_options(limits: PickLimits, mode: Mode = "minor") -> PlanOptions:
+    """Plan with the numbers that the policy judged by."""
+    return PlanOptions(
+        mode=mode,
+        trigger=limits.trigger,
+        size_amplification_percent=limits.size_amplification_percent,
+        size_ratio_percent=limits.size_ratio_percent,
+    )

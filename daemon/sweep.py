@@ -1,0 +1,65 @@
+"""Asks the tables what became of tasks that ended without an answer, and removes their leftovers.
+
+Which they are is in the journal: opened, not closed, not running. After a crash these are the
+tasks of the daemon before this one; later, those whose worker died or whose commit got no answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from datetime import datetime, timedelta
+
+from ..table.errors import TableMissing
+from .clock import Clock
+from .engine import Engine
+from .errors import JournalError
+from .journal import Journal, OpenTask
+from .ledger import backoff_seconds
+from .listen import JournalFailed, LeftoversSwept, Listener, SweepFailed
+from .logs import describe
+
+
+class Sweeper:
+    """Used by one thread."""
+
+    def __init__(self, engine: Engine, journal: Journal, clock: Clock, listener: Listener) -> None:
+        self._engine = engine
+        self._journal = journal
+        self._clock = clock
+        self._tell = listener
+        self._failed: dict[str, tuple[int, datetime]] = {}
+
+    def sweep(self, running: Set[str]) -> None:
+        """Look up every open task but the ``running`` ones; one that fails is tried again later."""
+        try:
+            tasks = [task for task in self._journal.open_tasks() if task.task_id not in running]
+            for task in tasks:
+                if self._clock.now() >= self._failed.get(task.task_id, (0, task.started))[1]:
+                    self._sweep(task)
+        except JournalError as error:
+            self._tell(JournalFailed(str(error)))
+
+    def _sweep(self, task: OpenTask) -> None:
+        try:
+            result = self._engine.sweep(task)
+        except JournalError:
+            raise
+        except TableMissing:
+            self._close(task, "table-gone", 0)
+        except Exception as error:  # noqa: BLE001  one bad table must not stop the others
+            attempts = self._failed.get(task.task_id, (0, task.started))[0] + 1
+            pause = timedelta(seconds=backoff_seconds(attempts))
+            self._failed[task.task_id] = (attempts, self._clock.now() + pause)
+            self._tell(SweepFailed(task.table, task.task_id, describe(error)))
+        else:
+            outcome = "committed" if result.committed else "swept"
+            self._close(task, outcome, len(result.deleted))
+            self._tell(
+                LeftoversSwept(task.table, task.task_id, result.committed, len(result.deleted))
+            )
+
+    def _close(self, task: OpenTask, outcome: str, deleted: int) -> None:
+        self._journal.close_task(
+            task.task_id, outcome, self._clock.now(), {"deleted_files": deleted}
+        )
+        self._failed.pop(task.task_id, None)
