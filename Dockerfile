@@ -1,5 +1,5 @@
 # The daemon as an image: docker build --tag desilt:0.1.0 .
-# Two stages, so that pip, the sources and the wheel stay behind. The image runs as user 10001, writes
+# Two stages, so that sources and build tools stay behind. The image runs as user 10001, writes
 # only to /var/lib/desilt (the journal) and /tmp (scratch), and works with a read-only root.
 # An index other than pip's default: --secret id=pip,src=/etc/pip.conf
 ARG PYTHON_VERSION=3.11
@@ -22,7 +22,7 @@ COPY policies/ policies/
 COPY daemon/ daemon/
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     /opt/desilt/bin/pip install --no-cache-dir --no-compile --no-deps . \
-    && /opt/desilt/bin/pip uninstall --yes pip \
+    && /opt/desilt/bin/pip uninstall --yes setuptools pip \
     && /opt/desilt/bin/python -m compileall -q -j 0 /opt/desilt/lib
 
 FROM python:${PYTHON_VERSION}-slim

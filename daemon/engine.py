@@ -104,6 +104,14 @@ class Rewriter:
         self._verify: Verify = verify
         self._turn = turn
 
+    def warm_up(self) -> None:
+        """Return when a worker has started."""
+        self._supervisor.call("ping", {}, TASK_SECONDS_MAX)
+
+    def stop(self) -> None:
+        """Kill the workers, whatever they do."""
+        self._supervisor.stop()
+
     def __call__(self, plan: CompactionPlan, memory_bytes: int) -> RewriteResult:
         """Run `table.compact.rewrite` in a worker; errors come back as what they are."""
         options = RewriteOptions(memory_bytes, self._verify, self._turn % 4)

@@ -7,7 +7,15 @@ sets; never a bucket, partition, task or message. Counters with known labels sta
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
 
 from .listen import (
     BacklogMeasured,
@@ -42,6 +50,13 @@ FAILURES = ("table", "catalog", "policy", "journal", "sweep", "tick")
 # A minor compaction of small files takes a tenth of a second, a full one of a large bucket an hour.
 TASK_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 TICK_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+def add_process_metrics(registry: CollectorRegistry) -> None:
+    """The usual ``process_*`` and ``python_*`` of the daemon's own process, without its workers."""
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
 
 
 class MetricsListener:

@@ -23,7 +23,7 @@ from .engine import Rewriter, TableEngine
 from .journal import Journal
 from .listen import DaemonStarted, Listeners, WorkerRestarted
 from .logs import LogListener, make_logger
-from .metrics import MetricsListener
+from .metrics import MetricsListener, add_process_metrics
 from .plan import Rule
 from .schedule import Every, Schedule
 from .server import Server
@@ -58,6 +58,7 @@ class Service:
             JournalError, ServerError: it cannot start; nothing of it is left running.
         """
         config, registry = self._config, CollectorRegistry()
+        add_process_metrics(registry)
         listeners = Listeners((LogListener(make_logger(config.logs)), MetricsListener(registry)))
         with ExitStack() as stack:
             journal = Journal(config.state_path)

@@ -97,7 +97,7 @@ def main() -> None:
 
     if not callable(compact.rewrite):
         sys.exit(1)
-    serve({"rewrite": rewrite_call})
+    serve({"ping": lambda args: {}, "rewrite": rewrite_call})
 
 
 if __name__ == "__main__":

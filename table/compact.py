@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import polars as pl
 
 from . import paths
-from .commit import CommitOutcome, CommitRequest, Committer, check_premises, removed, upgraded
+from .commit import CommitOutcome, CommitRequest, Committer, removed, upgraded
 from .errors import CommitConflict, FileMissing, OutcomeUnknown, TableError
 from .handle import TableHandle
 from .manifest.entry import EntryKind, ManifestEntry
 from .metadata import MetadataReader
 from .plan import CompactionPlan, directory
+from .premises import check_premises
 from .rewrite import RewriteOptions, RewriteResult, rewrite_bucket
 from .snapshot import CommitKind, Snapshot
 from .storage import LocalStorage
@@ -106,8 +107,9 @@ def commit(
         return committer.commit(commit_request(plan, result))
     except OutcomeUnknown:
         raise
-    except TableError:
-        discard(handle, plan, result)
+    except TableError as error:
+        if not error.context.get("published_once"):
+            discard(handle, plan, result)
         raise
 
 

@@ -12,9 +12,9 @@ from collections.abc import Collection
 import polars as pl
 
 from . import paths
-from .errors import CorruptTable
+from .errors import CorruptTable, UnsupportedFeature
 from .handle import TableHandle
-from .manifest.codec import ManifestMeta, read_manifest, read_manifest_list
+from .manifest.codec import ManifestMeta, index_kinds, read_manifest, read_manifest_list
 from .manifest.entry import ENTRY_SCHEMA, SLIM_SCHEMA, EntryKind, ManifestEntry, frame_entries
 from .manifest.fold import fold
 from .snapshot import Snapshot
@@ -90,6 +90,22 @@ class MetadataReader:
                 found=entries.height,
             )  # fmt: skip
         return frame_entries(entries)
+
+    def refuse_index(self, snapshot: Snapshot) -> None:
+        """Refuse by name a snapshot whose rows cannot be read without its index files.
+
+        Raises:
+            UnsupportedFeature: naming the kind of index.
+        """
+        if snapshot.index_manifest is None:
+            return
+        path = paths.manifest_file(self._handle.root, snapshot.index_manifest)
+        kinds = index_kinds(self._handle.storage.read(path), path)
+        if kinds:
+            raise UnsupportedFeature(
+                "index files are not supported", kind=min(kinds), file=path,
+                table=self._handle.name,
+            )  # fmt: skip
 
     def _read(self, name: str, *, stats: bool) -> pl.DataFrame:
         path = paths.manifest_file(self._handle.root, name)

@@ -105,6 +105,7 @@ class TableObserver:
         if latest is None:
             self._snapshot, self._live = None, pl.DataFrame(schema=SLIM_SCHEMA)
             return False
+        self.reader.refuse_index(latest)
         fresh = self._new_snapshots(latest)
         added = [self._account(snapshot) for snapshot in fresh]
         live = self.reader.live(latest)

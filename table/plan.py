@@ -21,7 +21,6 @@ from .append import (
     pack_ordered,
     pack_unordered,
 )
-from .commit import InputFile, Premises
 from .datatypes import DataType
 from .errors import UnsupportedFeature
 from .handle import TableHandle
@@ -32,6 +31,7 @@ from .manifest.entry import DataFile, ManifestEntry, frame_entries
 from .metadata import MetadataReader
 from .options import TableOptions
 from .partition import partition_path
+from .premises import InputFile, Premises
 from .row import decode_row
 from .schema import TableSchema
 from .snapshot import Snapshot

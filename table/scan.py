@@ -22,7 +22,7 @@ from .lsm.merge import MergeRule, merge
 from .lsm.run import LsmFile, lsm_file
 from .lsm.section import Section, sections
 from .lsm.slices import slices
-from .manifest.entry import DataFile, frame_entries
+from .manifest.entry import SLIM_SCHEMA, DataFile, frame_entries
 from .metadata import MetadataReader
 from .plan import partition_text, refuse_files
 from .rewrite import file_projection
@@ -86,11 +86,11 @@ class _Reader:
     def __init__(self, handle: TableHandle, schema: TableSchema, snapshot: Snapshot | None) -> None:
         self._handle = handle
         self._schema = schema
-        self._live = (
-            pl.DataFrame(schema={"partition": pl.Binary(), "bucket": pl.Int32()})
-            if snapshot is None
-            else MetadataReader(handle).live(snapshot)
-        )
+        self._live = pl.DataFrame(schema=SLIM_SCHEMA)
+        if snapshot is not None:
+            reader = MetadataReader(handle)
+            reader.refuse_index(snapshot)
+            self._live = reader.live(snapshot)
 
     def batches(
         self, wanted: Sequence[str] | None, predicate: pl.Expr | None, limit: int | None

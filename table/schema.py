@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import polars as pl
 import pyarrow as pa
@@ -265,7 +265,7 @@ def columns_of(schema: object) -> dict[str, DataType]:
     raise InvalidRequest("schema must be a pyarrow or Polars schema or a mapping", got=type(schema))
 
 
-def _one_type(value: object) -> DataType:
+def _one_type(value: Any) -> DataType:
     if isinstance(value, DataType):
         return value
     if isinstance(value, str):
@@ -277,4 +277,4 @@ def _one_type(value: object) -> DataType:
     ):
         frame = pl.DataFrame(schema={"c": value})
         return from_arrow(frame.to_arrow().schema.field("c").type)
-    raise InvalidRequest("no column type", got=str(cast(object, value)))
+    raise InvalidRequest("no column type", got=repr(value))

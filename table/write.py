@@ -17,7 +17,8 @@ import polars as pl
 
 from . import paths
 from .bucket import bucket_numbers, encode_partitions
-from .commit import BATCH_IDENTIFIER, CommitOutcome, CommitRequest, Committer
+from .commit import CommitOutcome, CommitRequest, Committer
+from .commit_files import BATCH_IDENTIFIER
 from .datatypes import BYTES, STRINGS, DataType, Root, to_polars
 from .errors import BadData, InvalidRequest, OutcomeUnknown, TableError
 from .handle import TableHandle
@@ -90,8 +91,9 @@ def write_rows(
         return (committer or Committer(handle)).commit(request)
     except OutcomeUnknown:
         raise
-    except TableError:
-        writer.discard()
+    except TableError as error:
+        if not error.context.get("published_once"):
+            writer.discard()
         raise
 
 

@@ -29,6 +29,7 @@ import yaml
 from support.peers import peers_disabled
 
 import desilt
+from desilt.daemon.cli import app
 from desilt.table.table import Table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -430,7 +431,7 @@ def test_runbook_names_events_and_commands_that_exist(name: str) -> None:
     page = (RUNBOOKS / f"{name}.md").read_text()
     known_events = set(re.findall(r'^    name = "(.+)"$', source("listen.py"), re.MULTILINE))
     events = set(re.findall(r"`([a-z]+\.[a-z]+)`", page))
-    known_commands = desilt_commands()
+    known_commands = {command.name for command in app.registered_commands}
     commands = set(re.findall(r"\bdesilt ([a-z-]+) (?=-|[A-Z./]|desilt)", page))
 
     assert events
@@ -440,13 +441,6 @@ def test_runbook_names_events_and_commands_that_exist(name: str) -> None:
 
 def source(name: str) -> str:
     return (ROOT / "daemon" / name).read_text()
-
-
-def desilt_commands() -> set[str]:
-    """The commands of the command line, from its help."""
-    command = [sys.executable, "-m", "desilt.daemon", "--help"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True)
-    return set(re.findall(r"^[ │|]+([a-z][a-z-]+) ", answer.stdout, re.MULTILINE))
 
 
 # -- names ----------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def test_path_of_a_value_is_the_text_java_writes(
         ("STRING", "", "none"),
         ("BOOLEAN", True, "true"),
         ("DECIMAL(10, 2)", Decimal("-3.50"), "-3.50"),
-        ("FLOAT", 1e10, "1.0E10"),
+        ("FLOAT", 1e7, "1.0E7"),
     ],
 )
 def test_path_without_legacy_names_is_the_cast_to_text(
@@ -83,6 +83,8 @@ def test_path_without_legacy_names_is_the_cast_to_text(
         ("BYTES", b"a", True),
         ("BYTES", b"a", False),
         ("TIMESTAMP_LTZ(3)", Instant(0), False),
+        ("FLOAT", 612220032.0, True),
+        ("DOUBLE", -5.902872113232237e16, False),
     ],
 )
 def test_value_without_a_stable_text_is_unsupported(

@@ -1,0 +1,106 @@
+"""What must still hold for a planned change to be right, and how each is checked.
+
+A plan is made from one snapshot and committed on another; whatever happened in between must not
+have touched what the plan rests on. Premises are plain data, so they travel with plans.
+
+Spec: format §13.5, maintenance §9.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from .datatypes import DataType
+from .errors import CommitConflict, CorruptTable
+from .lsm.run import level_runs, lsm_file
+from .manifest.entry import EntryKind, ManifestEntry, frame_entries
+from .schema import TableSchema
+from .snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file that must still be live, at this level."""
+
+    name: str
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
+class Premises:
+    """What must hold in the latest snapshot for a change of one bucket to be valid."""
+
+    schema_id: int
+    partition: bytes
+    bucket: int
+    total_buckets: int
+    inputs: tuple[InputFile, ...]
+    index_manifest: str | None
+
+
+def check_premises(
+    premises: Premises, snapshot: Snapshot, schema: TableSchema, live: pl.DataFrame
+) -> None:
+    """Every premise, by name.
+
+    Raises:
+        CommitConflict: naming the premise that broke and the values.
+    """
+    if schema.id != premises.schema_id:
+        raise CommitConflict(
+            "schema changed", premise="schema id", planned=premises.schema_id, now=schema.id
+        )
+    if snapshot.index_manifest != premises.index_manifest:
+        raise CommitConflict(
+            "index changed", premise="index file", planned=premises.index_manifest,
+            now=snapshot.index_manifest,
+        )  # fmt: skip
+    partition = live.filter(pl.col("partition") == premises.partition)
+    buckets = set(partition["total_buckets"].unique().to_list()) - {premises.total_buckets}
+    if buckets:
+        raise CommitConflict(
+            "bucket count changed", premise="bucket count", planned=premises.total_buckets,
+            now=min(buckets),
+        )  # fmt: skip
+    bucket = partition.filter(pl.col("bucket") == premises.bucket).select("name", "level")
+    there = set(bucket.iter_rows())
+    for wanted in premises.inputs:
+        if (wanted.name, wanted.level) not in there:
+            raise CommitConflict(
+                "an input is no longer live", premise="inputs live", file=wanted.name,
+                level=wanted.level,
+            )  # fmt: skip
+
+
+def check_levels(
+    entries: Sequence[ManifestEntry],
+    premises: Premises,
+    live: pl.DataFrame,
+    key_types: Sequence[DataType],
+) -> None:
+    """No level above 0 of the bucket may hold overlapping files after these entries.
+
+    Raises:
+        CommitConflict: naming the level and files.
+    """
+    bucket = live.filter(
+        (pl.col("partition") == premises.partition)
+        & (pl.col("bucket") == premises.bucket)
+        & (pl.col("level") > 0)
+    )
+    files = {(e.file.name, e.file.level): e.file for e in frame_entries(bucket)}
+    for entry in entries:
+        if entry.kind is EntryKind.DELETE:
+            files.pop((entry.file.name, entry.file.level), None)
+    for entry in entries:
+        if entry.kind is EntryKind.ADD and entry.file.level > 0:
+            files[(entry.file.name, entry.file.level)] = entry.file
+    try:
+        level_runs([lsm_file(f, key_types) for f in files.values()])
+    except CorruptTable as error:
+        raise CommitConflict(
+            "files of a level would overlap", premise="levels", **error.context
+        ) from error
