@@ -27,9 +27,13 @@ import polars as pl
 import pytest
 import yaml
 from support.peers import peers_disabled
+from typer.core import TyperGroup
+from typer.main import get_command
 
 import desilt
 from desilt.daemon.cli import app
+from desilt.daemon.config import load
+from desilt.policies.match import best_rule
 from desilt.table.table import Table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -426,17 +430,62 @@ def test_runbook_answers_the_five_questions(name: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", RULES)
-def test_runbook_names_events_and_commands_that_exist(name: str) -> None:
+def bullet(name: str, start: str) -> str:
+    """The bullet of a runbook's "How to look" that begins with a word."""
     page = (RUNBOOKS / f"{name}.md").read_text()
-    known_events = set(re.findall(r'^    name = "(.+)"$', source("listen.py"), re.MULTILINE))
-    events = set(re.findall(r"`([a-z]+\.[a-z]+)`", page))
-    known_commands = {command.name for command in app.registered_commands}
-    commands = set(re.findall(r"\bdesilt ([a-z-]+) (?=-|[A-Z./]|desilt)", page))
+    found = re.search(rf"^- {start}: (.+(?:\n  .+)*)", page, re.MULTILINE)
+    assert found is not None, f"{name}.md has no line '- {start}: …'"
+    return found[1]
 
-    assert events
-    assert events <= known_events
-    assert commands <= known_commands
+
+def quoted(text: str) -> list[str]:
+    """What stands between single backticks, line breaks taken out."""
+    text = re.sub(r"```.+?```", "", text, flags=re.DOTALL)
+    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", text)]
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_runbook_names_log_events_that_exist(name: str) -> None:
+    known = set(re.findall(r'^    name = "(.+)"$', source("listen.py"), re.MULTILINE))
+    named = {code for code in quoted(bullet(name, "Log")) if re.fullmatch(r"[a-z]+\.[a-z]+", code)}
+
+    assert named
+    assert named <= known
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_runbook_names_commands_and_flags_that_exist(name: str) -> None:
+    page = (RUNBOOKS / f"{name}.md").read_text()
+    commands = [code.split() for code in quoted(page) if re.match(r"desilt [a-z-]+ ", code)]
+    known = get_command(app)
+    assert isinstance(known, TyperGroup)
+
+    assert commands
+    for _, command, *arguments in commands:
+        flags = {flag for option in known.commands[command].params for flag in option.opts}
+        assert {word for word in arguments if word.startswith("-")} <= flags
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_runbook_queries_run(prometheus: Prometheus, name: str) -> None:
+    asked = [code for code in quoted(bullet(name, "Query")) if re.search(r"[({_]", code)]
+
+    assert asked
+    for query in asked:
+        answer = prometheus.ask("query", query=query.replace("DB.TABLE", "rec.events"))
+        assert answer["status"] == "success", answer
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_runbook_way_to_leave_a_table_out_is_a_config_that_loads(name: str, tmp_path: Path) -> None:
+    (block,) = re.findall(r"```yaml\n(.+?)```", (RUNBOOKS / f"{name}.md").read_text(), re.DOTALL)
+    path = tmp_path / "desilt.yaml"
+    path.write_text(f"catalogs: [{{name: lake, warehouse: /lake}}]\n{block}")
+
+    config = load(path)
+
+    chosen = best_rule(config.policies, catalog="lake", table="rec.events")
+    assert chosen is config.policies[0]
 
 
 def source(name: str) -> str:
