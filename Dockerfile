@@ -9,12 +9,13 @@ WORKDIR /src
 RUN python -m venv /opt/desilt
 
 # What desilt needs, in the resolved versions, is a layer of its own: a change of our code does not
-# fetch it again. The lock also has the tools of developers; as a constraint it installs none of them.
+# fetch it again. The lock also has the tools of developers; as a constraint it installs none.
 COPY pyproject.toml requirements.lock ./
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
-    python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
-        > /tmp/needed.txt \
-    && /opt/desilt/bin/pip install --no-cache-dir --no-compile -c requirements.lock -r /tmp/needed.txt
+    python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+               print(*project["dependencies"], sep="\n")' > /tmp/needed.txt \
+    && /opt/desilt/bin/pip install --no-cache-dir --no-compile \
+        -c requirements.lock -r /tmp/needed.txt
 
 COPY README.md LICENSE __init__.py py.typed ./
 COPY table/ table/

@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor as Pool
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -73,6 +73,8 @@ class AppParts:
     journal: Journal
     clock: Clock
     listener: Listener
+    pool: Pool
+    """Where tasks run; with as many threads as may run at once."""
 
 
 class App:
@@ -90,10 +92,9 @@ class App:
         )
         self._sweeper = Sweeper(parts.engine, journal, clock, listener)
         self._executor = Executor(parts.engine, journal, clock, listener)
-        self._pool = ThreadPoolExecutor(options.concurrent, thread_name_prefix="task")
-        self._mutex = threading.Lock()
+        self._mutex = threading.Condition(threading.Lock())  # notified when a task is over
         self._backlog = Backlog()
-        self._running: dict[BucketKey, tuple[Task, Future[None]]] = {}
+        self._running: dict[BucketKey, Task] = {}
         self._draining = False
         self._tick_started: float | None = None
         self._tick_finished: float | None = None
@@ -118,14 +119,14 @@ class App:
         started = self._clock.monotonic()
         with self._mutex:
             self._draining = True
-            futures = [future for _, future in self._running.values()]
-        left = wait(futures, limit_seconds).not_done
-        self._tell(DaemonDrained(len(left), self._clock.monotonic() - started))
+            self._mutex.wait_for(lambda: not self._running, limit_seconds)
+            left = len(self._running)
+        self._tell(DaemonDrained(left, self._clock.monotonic() - started))
         return not left
 
     def close(self) -> None:
         """After `drain`, when the workers are stopped: wait for the threads, save counters."""
-        self._pool.shutdown(wait=True)
+        self._parts.pool.shutdown(wait=True)
         self._fleet.save_all_spend()
 
     @property
@@ -147,7 +148,7 @@ class App:
     def status(self) -> dict[str, object]:
         """What runs, waits, is held and was done lately; plain data for /tasks."""
         with self._mutex:
-            running = [task for task, _ in self._running.values()]
+            running = list(self._running.values())
             waiting = [p for p in self._backlog.proposals() if p.key not in self._running]
         ledger = self._settlement.ledger
         recent = self._parts.journal.closed_tasks(RECENT_TASKS)
@@ -189,7 +190,7 @@ class App:
         """Sweep, discover, look at every table, judge; (tables, those that changed)."""
         self._settlement.reload_holds()
         with self._mutex:
-            running = {task.task_id for task, _ in self._running.values()}
+            running = {task.task_id for task in self._running.values()}
         self._sweeper.sweep(running)
         known = {table.name for table in self._fleet.tables}
         self._fleet.discover()
@@ -212,7 +213,11 @@ class App:
         judged = judge(facts, self._parts.rules, now=now)
         for rule, error in judged.failures:
             self._tell(PolicyFailed(rule.name, str(error)))
-        due = judged.due((table.name for table in tables), self._options.task_memory_bytes)
+        due = judged.due(
+            (table.name for table in tables),
+            self._options.task_memory_bytes,
+            without=self._settlement.ledger.quarantined.keys(),
+        )
         with self._mutex:
             for table in tables:
                 snapshot_id = table.observer.snapshot_id
@@ -225,10 +230,9 @@ class App:
                 return 0
             admission = self._admission()
             tasks = [self._task(proposal) for proposal in admission.admitted]
-            for task in tasks:
-                table = self._fleet.get(task.key.table)
-                if table is not None:
-                    self._running[task.key] = (task, self._pool.submit(self._run, task, table))
+            self._running.update({task.key: task for task in tasks})
+        for task in tasks:
+            self._parts.pool.submit(self._run, task)
         for deferral in admission.deferred:
             key = deferral.proposal.key
             if key not in self._running:
@@ -243,7 +247,7 @@ class App:
             for p in self._backlog.proposals()
             if ledger.bucket_open(p.key, now) and self._fleet.get(p.key.table) is not None
         ]
-        used = sum(task.proposal.memory_bytes for task, _ in self._running.values())
+        used = sum(task.proposal.memory_bytes for task in self._running.values())
         budget = Budget(
             slots=self._options.concurrent - len(self._running),
             memory_bytes=self._options.memory_bytes - used,
@@ -262,16 +266,18 @@ class App:
             started=self._clock.now(),
         )
 
-    def _run(self, task: Task, table: Watched) -> None:
+    def _run(self, task: Task) -> None:
         """One task from start to what it leads to, in a thread of the pool."""
         try:
-            finished = self._executor.run(task, table)
-            self._settle(finished, table)
+            table = self._fleet.get(task.key.table)
+            if table is not None:  # else it was dropped since
+                self._settle(self._executor.run(task, table), table)
         except Exception as error:  # noqa: BLE001  nobody waits for this thread: say it, go on
             self._tell(TickFailed(describe(error)))
         finally:
             with self._mutex:
                 self._running.pop(task.key, None)
+                self._mutex.notify_all()
             self._fill()
             self._measure()
 

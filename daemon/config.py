@@ -52,7 +52,8 @@ class CatalogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
     """One warehouse whose tables the daemon keeps."""
 
     name: Name
-    """Short name, unique in the file; appears in logs and in `/tasks`."""
+    """Short name, unique in the file. With several catalogs, logs and metrics call their tables
+    `catalog.db.table`; with one, `db.table`."""
 
     warehouse: Text
     """Path or `file://` URI of the directory that holds `<database>.db/<table>`.
@@ -63,10 +64,10 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
     """Which tables are judged by which rule. The most specific `match` wins."""
 
     name: Name
-    """Short name, unique in the file; appears in the reasons that `explain` and the log give."""
+    """Short name, unique in the file; `explain` and the log say which one decided."""
 
     match: Text
-    """Table name with wildcards, as in `*`, `rec.*` or `rec.events`."""
+    """Table name with wildcards, as in `*`, `rec.*`, `rec.events` or `lake.rec.events`."""
 
     compaction: dict[str, Any]
     """`kind` names the rule (`universal`, `amplification` or one that an installed package adds);
@@ -182,7 +183,9 @@ def effective(config: Config) -> dict[str, object]:
         for policy in config.policies
     )
     whole = msgspec.structs.replace(config, policies=filled)
-    return cast("dict[str, object]", msgspec.to_builtins(whole, enc_hook=_encode))
+    return cast(
+        "dict[str, object]", msgspec.json.decode(msgspec.json.encode(whole, enc_hook=_encode))
+    )
 
 
 def _read(file: str) -> object:

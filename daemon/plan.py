@@ -12,7 +12,7 @@ What starts now is decided by `policies/admit.py`; `explain` prints the verdicts
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -59,8 +59,14 @@ class Judged:
     verdicts: tuple[tuple[Rule, pl.DataFrame], ...]
     failures: tuple[tuple[Rule, PolicyError], ...]
 
-    def due(self, names: Iterable[str], memory_bytes: int) -> dict[str, DueTable]:
-        """What is due by table; tables of ``names`` where nothing is are left out."""
+    def due(
+        self, names: Iterable[str], memory_bytes: int, without: Collection[BucketKey] = ()
+    ) -> dict[str, DueTable]:
+        """What is due by table; tables of ``names`` where nothing is are left out.
+
+        Args:
+            without: buckets that wait for a person; they are counted as that, not as due.
+        """
         found: dict[str, DueTable] = {}
         wanted = list(names)
         for rule, frame in self.verdicts:
@@ -69,7 +75,8 @@ class Judged:
                 proposals = proposals_from(part, memory_bytes=memory_bytes)
                 keys = (proposal.key for proposal in proposals)
                 sizes = dict(zip(keys, part["bytes"].to_list(), strict=True))
-                found[str(name)] = DueTable(rule.name, proposals, sizes)
+                kept = tuple(p for p in proposals if p.key not in without)
+                found[str(name)] = DueTable(rule.name, kept, sizes)
         return found
 
 

@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from types import FrameType
 
@@ -67,10 +68,12 @@ class Service:
                 supervisor_options(config), lambda why: listeners(WorkerRestarted(why))
             )
             engine = TableEngine(Rewriter(supervisor, config.verify, journal.task_count()))
+            options = app_options(config)
+            pool = ThreadPoolExecutor(options.concurrent, thread_name_prefix="task")
             parts = AppParts(
-                engine, config.catalogs, rules_of(config), journal, SystemClock(), listeners
+                engine, config.catalogs, rules_of(config), journal, SystemClock(), listeners, pool
             )
-            app = App(parts, app_options(config))
+            app = App(parts, options)
             server = Server(config.server.listen, app, registry)
             stack.callback(server.stop)
             supervisor.start()

@@ -10,6 +10,7 @@ import ast
 import inspect
 import sys
 import textwrap
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -49,19 +50,19 @@ INTRO = """\
 
 <!-- Made by scripts/make_config_docs.py from daemon/config.py; edit there. -->
 
-One YAML file, given to `desilt run -c FILE`. `desilt check-config FILE` checks it, prints it with every
-default filled in, and exits 0, or 2 with the file, the key and the problem. A key that is not on this page
-is an error. [examples/desilt.yaml](../examples/desilt.yaml) is a file to start from.
+One YAML file, given to `desilt run -c FILE`. `desilt check-config FILE` checks it, prints it with
+every default filled in, and exits 0, or 2 with the file, the key and the problem. A key that is not
+on this page is an error. [examples/desilt.yaml](../examples/desilt.yaml) is a file to start from.
 
-Durations are texts such as `500ms`, `5s`, `2m`, `1h`, `1d`; sizes are `512MiB`, `1GiB` (`B`, `KiB`, `MiB`,
-`GiB`, `TiB`).
+Durations are texts such as `500ms`, `5s`, `2m`, `1h`, `1d`; sizes are `512MiB`, `1GiB` (`B`, `KiB`,
+`MiB`, `GiB`, `TiB`).
 """
 
 POLICIES = """\
 ## Kinds of policies
 
-The keys beside `kind` under `policies[].compaction`. An installed package adds kinds by an entry point
-of the group `desilt.policies`.
+The keys beside `kind` under `policies[].compaction`. An installed package adds kinds by an entry
+point of the group `desilt.policies`.
 """
 
 
@@ -108,7 +109,7 @@ def docstrings(name: str, source: str) -> dict[str, str]:
     tree = ast.parse(textwrap.dedent(source))
     body = next(n.body for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name)
     found: dict[str, str] = {}
-    for field, below in zip(body, body[1:], strict=False):
+    for field, below in pairwise(body):
         if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
             continue
         if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
@@ -125,7 +126,7 @@ def kind_of(hint: Any) -> str:
     if hint is ScanInterval:
         return "duration or cron"
     inner = get_args(hint)
-    origin = getattr(hint, "__origin__", None)
+    origin: object = getattr(hint, "__origin__", None)  # pyright: ignore[reportUnknownArgumentType]
     if origin is tuple:
         return "list, below"
     if origin is dict:

@@ -100,8 +100,11 @@ class TableObserver:
         latest_id = store.latest_id()
         if latest_id == self.snapshot_id and (latest_id is not None or self._schema is not None):
             return False
-        self._load_schema()
         latest = store.latest()
+        known = self._snapshot
+        if known is not None and (latest is None or latest.id < known.id):
+            self._schema = None  # another table stands here now, with schema ids of its own
+        self._load_schema()
         if latest is None:
             self._snapshot, self._live = None, pl.DataFrame(schema=SLIM_SCHEMA)
             return False
@@ -120,6 +123,7 @@ class TableObserver:
             check_supported(schema)
             self._schema = schema
             self._derived.clear()
+            self._labels.clear()
 
     def _new_snapshots(self, latest: Snapshot) -> list[Snapshot]:
         """Snapshots after the last one seen, oldest first; that one too if it was replaced."""
@@ -129,6 +133,9 @@ class TableObserver:
         else:
             again = store.find(self._snapshot.id) if latest.id > self._snapshot.id else latest
             same = again is None or again.content == self._snapshot.content
+            if not same:
+                self._schema = None
+                self._load_schema()
             first = self._snapshot.id + 1 if same else self._snapshot.id
         between = [store.find(i) for i in range(min(first, latest.id), latest.id)]
         return [*(s for s in between if s is not None), latest]

@@ -18,6 +18,7 @@ import msgspec
 import polars as pl
 
 from . import paths
+from .ahead import ahead
 from .errors import BadData, CommitConflict, CorruptTable, FileMissing, TableError
 from .evolution import Projection, project
 from .format.parquet import Chunk, ParquetSource
@@ -179,9 +180,9 @@ class _Rewrite:
                     expected.observe(frames)
                     yield merge(frames, rule, drop_deletes=drop)
 
-        files = self._writer.write(merged())
+        files = self._writer.write(ahead(merged()))
         columns = tuple(dict.fromkeys((*rule.columns, *checked)))
-        check_keyed(expected.tally, self._read_back(files, columns), rule, checked)
+        check_keyed(expected.tally, ahead(self._read_back(files, columns)), rule, checked)
         return files
 
     def _run_append(self) -> tuple[DataFile, ...]:
@@ -195,8 +196,8 @@ class _Rewrite:
                         expected.observe(frame)
                         yield frame
 
-        files = self._writer.write(joined())
-        check_append(expected.tally, self._read_back(files, checked), checked)
+        files = self._writer.write(ahead(joined()))
+        check_append(expected.tally, ahead(self._read_back(files, checked)), checked)
         return files
 
     def _checked_columns(self) -> tuple[str, ...]:

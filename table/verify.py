@@ -107,30 +107,29 @@ class KeyedExpectation:
         self.tally.add(kinds, identity, values)
 
     def _winners(self, frames: Sequence[pl.DataFrame]) -> npt.NDArray[np.int64] | None:
-        """Row positions of the winners, in no order; None when every row wins."""
+        """Row positions of the winners, in no order; None when every row wins.
+
+        A hash set over the keys, filled from the last record in feed order backwards: the first
+        one of a key that it sees wins.
+        """
         if len(frames) == 1:
             return None
         narrow = pl.concat([f.select(self._rule.columns) for f in frames], how="vertical")
         order = order_frame(narrow, self._rule.keys, self._rule.key_types)
-        rank, position = self._ranks(frames, narrow)
-        grouped = (
-            order.with_columns(rank.alias("_rank"))
-            .group_by(order.columns)
-            .agg(pl.col("_rank").max())
-        )
-        best = grouped.get_column("_rank").to_numpy()
-        return best if position is None else position[best]
+        feed = self._feed(frames, narrow)
+        keys = order[pl.Series(feed)]
+        key = keys.to_series() if keys.width == 1 else keys.to_struct()
+        return feed[key.is_last_distinct().to_numpy()]
 
-    def _ranks(
+    def _feed(
         self, frames: Sequence[pl.DataFrame], narrow: pl.DataFrame
-    ) -> tuple[pl.Series, npt.NDArray[np.int64] | None]:
-        """A number per row that grows in feed order, and the row position of each number.
+    ) -> npt.NDArray[np.int64]:
+        """Row positions in feed order, keys aside: the oldest record first.
 
-        Runs whose sequence ranges follow each other need no sort: the rank of a row is its position
-        plus an offset per run that puts younger runs above older ones.
+        Runs whose sequence ranges follow each other need no sort: they are laid end to end.
         """
         if not self._rule.sequence_fields:
-            quick = _ranks_by_run(frames)
+            quick = _feed_by_run(frames)
             if quick is not None:
                 return quick
         user = order_frame(narrow, self._rule.sequence_fields, self._rule.sequence_types)
@@ -139,35 +138,20 @@ class KeyedExpectation:
         sequence = pl.concat([user, narrow.select(SEQUENCE), add.to_frame()], how="horizontal")
         descending = [self._rule.descending] * user.width + [False, False]
         by = pl.arg_sort_by(sequence.columns, descending=descending, nulls_last=False)
-        position = sequence.select(by).to_series().to_numpy().astype(np.int64)
-        rank = np.empty_like(position)
-        rank[position] = np.arange(len(position))
-        return pl.Series(rank), position
+        return sequence.select(by).to_series().to_numpy().astype(np.int64)
 
 
-def _ranks_by_run(
-    frames: Sequence[pl.DataFrame],
-) -> tuple[pl.Series, npt.NDArray[np.int64]] | None:
-    spans = sorted(
-        (*_span(f.get_column(SEQUENCE).to_numpy()), index) for index, f in enumerate(frames)
-    )
+def _feed_by_run(frames: Sequence[pl.DataFrame]) -> npt.NDArray[np.int64] | None:
+    """Row positions, the rows of older frames first; None where sequence ranges overlap."""
+    spans = [
+        (f.get_column(SEQUENCE).min(), f.get_column(SEQUENCE).max(), i)
+        for i, f in enumerate(frames)
+    ]
+    spans.sort()  # type: ignore[type-var]  # sequences are never null
     if any(left[1] >= right[0] for left, right in pairwise(spans)):
         return None
     starts = np.cumsum([0, *(f.height for f in frames)])
-    ranks: list[npt.NDArray[np.int64]] = [np.empty(0, dtype=np.int64)] * len(frames)
-    positions: list[npt.NDArray[np.int64]] = []
-    offset = 0
-    for _, _, index in spans:
-        height = frames[index].height
-        ranks[index] = np.arange(offset, offset + height)
-        start = int(starts[index])
-        positions.append(np.arange(start, start + height, dtype=np.int64))
-        offset += height
-    return pl.Series(np.concatenate(ranks)), np.concatenate(positions)
-
-
-def _span(sequences: npt.NDArray[np.int64]) -> tuple[int, int]:
-    return int(sequences.min()), int(sequences.max())
+    return np.concatenate([np.arange(starts[i], starts[i + 1]) for _, _, i in spans])
 
 
 class AppendExpectation:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
 from ..datatypes import TIMESTAMPS, Root, to_arrow, to_polars
-from ..errors import CorruptTable
+from ..errors import BadData, CorruptTable
 from ..options import TableOptions
 from ..schema import Field
 from ..storage import Storage
@@ -30,6 +30,7 @@ Codec = Literal["zstd", "snappy", "lz4", "gzip", "uncompressed"]
 ROW_GROUP_BYTES = 32 * 1024 * 1024
 """Decoded size of our row groups: small enough that a merge of many runs holds one of each."""
 
+_SATURATED = 2**63 - 1  # what Polars makes of an INT96 that 64 bits of nanoseconds cannot hold
 _VIEW_BYTES = 16  # a string in memory: its view; the text is counted by the footer
 
 
@@ -77,7 +78,11 @@ class ParquetSource:
         return tuple(chunks)
 
     def read(self, chunk: Chunk | None, columns: Sequence[str]) -> pl.DataFrame:
-        """These columns of a chunk (None: of the whole file), in the file's own types."""
+        """These columns of a chunk (None: of the whole file), in the file's own types.
+
+        Raises:
+            BadData: a timestamp of precision 7–9 that lies outside the years 1678 to 2262.
+        """
 
         def load() -> pl.DataFrame:
             lazy = pl.scan_parquet(self._rewound(), glob=False, hive_partitioning=False)
@@ -85,7 +90,15 @@ class ParquetSource:
                 lazy = lazy.slice(chunk.offset, chunk.rows)
             return lazy.select(columns).collect()
 
-        return self._guarded(load)
+        frame = self._guarded(load)
+        for series in frame.select(pl.col(pl.Datetime("ns"), pl.Datetime("ns", "*"))):
+            if (series.to_physical() == _SATURATED).any():
+                raise BadData(
+                    "timestamp does not fit 64 bits of nanoseconds",
+                    column=series.name,
+                    file=self._path,
+                )
+        return frame
 
     def lazy(self) -> pl.LazyFrame:
         """The whole file as a lazy frame, for pushed-down predicates."""

@@ -59,23 +59,19 @@ def _float_order(series: pl.Series) -> pl.Series:
 
 
 def rows_through(order: pl.DataFrame, bound: Sequence[Any]) -> int:
-    """How many rows of an ascending order frame are at most ``bound``."""
-    condition: pl.Expr | None = None
-    for name, value in reversed(list(zip(order.columns, bound, strict=True))):
-        literal = pl.lit(value, dtype=order.schema[name])
-        if condition is None:
-            condition = pl.col(name) <= literal
-        else:
-            column = pl.col(name)
-            condition = (column < literal) | ((column == literal) & condition)
-    if condition is None:
-        return order.height
-    return int(order.select(condition.sum()).item())
+    """How many rows of an ascending order frame are at most ``bound``; by binary search."""
+    start, end = 0, order.height
+    for name, value in zip(order.columns, bound, strict=True):
+        column = order.get_column(name).slice(start, end - start)
+        wanted = pl.Series([value], dtype=column.dtype)
+        end = start + int(column.search_sorted(wanted, "right").item())
+        start += int(column.search_sorted(wanted, "left").item())
+    return end
 
 
-def last_bound(order: pl.DataFrame) -> tuple[Any, ...]:
-    """The last row as plain values."""
-    return order.row(-1)
+def bound_at(order: pl.DataFrame, row: int) -> tuple[Any, ...]:
+    """One row as plain values."""
+    return order.row(row)
 
 
 def strictly_ascending(order: pl.DataFrame) -> bool:

@@ -1,0 +1,259 @@
+"""A world for the daemon's tests: tables that are numbers, an engine that keeps its promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+from support.facts import facts_frame, keyed_facts
+
+from desilt.daemon.app import App, AppOptions, AppParts
+from desilt.daemon.clock import ManualClock
+from desilt.daemon.config import CatalogConfig
+from desilt.daemon.engine import Opened
+from desilt.daemon.journal import Journal, OpenTask
+from desilt.daemon.listen import Event, Listener, Listeners
+from desilt.daemon.plan import Rule
+from desilt.daemon.task import Finished, Task
+from desilt.policies.admit import BucketKey, PickLimits, Proposal
+from desilt.policies.universal import UniversalPolicy
+from desilt.table.commit import CommitOutcome
+from desilt.table.compact import CompactionPlan, RewriteResult, SweepResult
+from desilt.table.errors import TableMissing
+from desilt.table.plan import PlanOptions
+from desilt.table.premises import Premises
+
+START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+MIB = 2**20
+
+
+@dataclass
+class FakeTable:
+    """Runs per bucket, each of 1 MiB at level 0; ``fail_*``: raised once by that step, in turn."""
+
+    name: str
+    runs: dict[int, int]
+    snapshot_id: int = 1
+    fail_open: list[Exception] = field(default_factory=list[Exception])
+    fail_refresh: list[Exception] = field(default_factory=list[Exception])
+    fail_rewrite: list[Exception] = field(default_factory=list[Exception])
+    fail_commit: list[Exception] = field(default_factory=list[Exception])
+    fruitless: bool = False
+    spend: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    spend_upto_snapshot_id: int = 0
+
+    def write(self, bucket: int = 0, runs: int = 1) -> None:
+        """A writer commits: that many new level-0 files in one bucket."""
+        self.runs[bucket] = self.runs.get(bucket, 0) + runs
+        self.snapshot_id += 1
+
+
+class FakeObserver:
+    """Looks at a `FakeTable`."""
+
+    def __init__(self, table: FakeTable) -> None:
+        self._table = table
+        self.snapshot_id: int | None = None
+        self.refreshes = 0
+
+    @property
+    def spend_upto_snapshot_id(self) -> int:
+        return self._table.spend_upto_snapshot_id
+
+    def refresh(self) -> bool:
+        self.refreshes += 1
+        _raise_next(self._table.fail_refresh)
+        changed = self.snapshot_id != self._table.snapshot_id
+        self.snapshot_id = self._table.snapshot_id
+        return changed
+
+    def health(self, now_millis: int) -> pl.DataFrame:
+        rows = [
+            keyed_facts([(0, MIB)] * runs, table=self._table.name, bucket=bucket)
+            for bucket, runs in sorted(self._table.runs.items())
+        ]
+        return facts_frame(*rows)
+
+    def spend(self) -> dict[str, list[int]]:
+        return self._table.spend
+
+    def restore_spend(self, data: Mapping[str, Sequence[int]], upto_snapshot_id: int) -> None:
+        self._table.spend = {key: list(value) for key, value in data.items()}
+        self._table.spend_upto_snapshot_id = upto_snapshot_id
+
+    def plan(
+        self, partition: str, bucket: int, task_id: str, options: PlanOptions | None = None
+    ) -> CompactionPlan | None:
+        if self._table.fruitless:
+            return None
+        return a_plan(self._table.name, bucket, task_id, self._table.snapshot_id)
+
+
+class FakeEngine:
+    """Tables by name; every rewrite makes one run of a bucket's runs."""
+
+    def __init__(self, *tables: FakeTable) -> None:
+        self.tables_by_name = {table.name: table for table in tables}
+        self.fail_tables: list[Exception] = []
+        self.rewritten: list[CompactionPlan] = []
+        self.swept: list[OpenTask] = []
+        self.fail_sweep: list[Exception] = []
+        self.committed_anyway: set[str] = set()
+
+    def tables(self, warehouse: str) -> Sequence[str]:
+        _raise_next(self.fail_tables)
+        return sorted(self.tables_by_name)
+
+    def open(self, warehouse: str, table: str) -> Opened:
+        _raise_next(self.tables_by_name[table].fail_open)
+        return Opened(f"/{warehouse}/{table}", FakeObserver(self.tables_by_name[table]))
+
+    def rewrite(self, plan: CompactionPlan, memory_bytes: int) -> RewriteResult:
+        self.rewritten.append(plan)
+        _raise_next(self._table(plan).fail_rewrite)
+        return RewriteResult(plan.task_id, (), 10, 6, 4, 2, 0, 0.5, 1000)
+
+    def commit(self, plan: CompactionPlan, result: RewriteResult) -> CommitOutcome:
+        table = self._table(plan)
+        _raise_next(table.fail_commit)
+        table.runs[plan.bucket] = 1
+        table.snapshot_id += 1
+        return CommitOutcome(table.snapshot_id, attempts=1, lost_races=0)
+
+    def sweep(self, task: OpenTask) -> SweepResult:
+        _raise_next(self.fail_sweep)
+        self.swept.append(task)
+        if task.task_id in self.committed_anyway:
+            return SweepResult(committed=True, deleted=())
+        return SweepResult(committed=False, deleted=(f"data-{task.task_id}-0.parquet",))
+
+    def _table(self, plan: CompactionPlan) -> FakeTable:
+        if plan.table not in self.tables_by_name:
+            raise TableMissing("no table here", table=plan.table)
+        return self.tables_by_name[plan.table]
+
+
+class QueuePool(Executor):
+    """Keeps what is submitted until `run`; so tests say when tasks happen, in their own thread."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[], Any]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.waiting.append(lambda: fn(*args, **kwargs))
+        return Future()
+
+    def run(self, limit: int = 100) -> int:
+        """Run what waits, and what that submits, up to ``limit``; how many there were."""
+        done = 0
+        while self.waiting and done < limit:
+            self.waiting.pop(0)()
+            done += 1
+        return done
+
+
+class Recorder:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def __call__(self, event: Event, /) -> None:
+        self.events.append(event)
+
+    def of(self, *kinds: type[Event]) -> list[Event]:
+        return [event for event in self.events if isinstance(event, kinds)]
+
+    @property
+    def names(self) -> list[str]:
+        return [event.name for event in self.events]
+
+
+class World:
+    """An app with its engine, journal, clock, pool and what it said."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        *tables: FakeTable,
+        concurrent: int = 2,
+        memory_bytes: int = 1024 * MIB,
+        listeners: Sequence[Listener] = (),
+        catalogs: Sequence[CatalogConfig] = (CatalogConfig(name="lake", warehouse="wh"),),
+    ) -> None:
+        self.engine = FakeEngine(*tables)
+        self.clock = ManualClock(START)
+        self.said = Recorder()
+        self.pool = QueuePool()
+        self.journal = journal
+        parts = AppParts(
+            engine=self.engine,
+            catalogs=catalogs,
+            rules=(Rule("default", "*", UniversalPolicy()),),
+            journal=journal,
+            clock=self.clock,
+            listener=Listeners((self.said, *listeners)),
+            pool=self.pool,
+        )
+        self.app = App(parts, AppOptions(concurrent, memory_bytes, tick_seconds=1.0))
+
+    def tick(self) -> None:
+        """One tick and every task that follows from it."""
+        self.app.tick()
+        self.pool.run()
+
+
+def a_plan(table: str, bucket: int, task_id: str, snapshot_id: int = 1) -> CompactionPlan:
+    """A plan without files."""
+    return CompactionPlan(
+        table=table,
+        path=f"/wh/{table}",
+        task_id=task_id,
+        partition="",
+        bucket=bucket,
+        mode="minor",
+        keyed=True,
+        snapshot_id=snapshot_id,
+        output_level=5,
+        reason="all",
+        premises=Premises(0, b"", bucket, 1, (), None),
+        inputs=(),
+        upgrades=(),
+        rewrites=(),
+        bucket_files=5,
+    )
+
+
+def a_task(task_id: str = "t-1", **changes: Any) -> Task:
+    """A task on db.t bucket 0."""
+    proposal = Proposal(
+        key=changes.pop("key", BucketKey("db.t", "", 0)),
+        action="compact",
+        score=1.0,
+        reason="due: 5 runs",
+        memory_bytes=MIB,
+        oldest_level0_age_seconds=1.0,
+        limits=PickLimits(5, 200, 1),
+    )
+    values: dict[str, Any] = {
+        "proposal": proposal,
+        "path": "/wh/db.t",
+        "policy": "default",
+        "attempt": 1,
+        "started": START,
+    }
+    return Task(task_id, **{**values, **changes})
+
+
+def a_finished(outcome: Any, **changes: Any) -> Finished:
+    """How a task on db.t ended."""
+    return Finished(a_task(), outcome, 1.5, **changes)
+
+
+def _raise_next(errors: list[Exception]) -> None:
+    if errors:
+        raise errors.pop(0)

@@ -1,0 +1,166 @@
+"""Whoever plays a history on a table, desilt and the peers alike, and the play itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import polars as pl
+import pytest
+
+from desilt.table.catalog import Catalog, open_table
+
+from .frames import frame_of, rows_of
+from .histories import Batch, History, Row, alike
+from .peers import Peer
+from .shapes import Shape
+
+__all__ = ["DESILT", "Desilt", "OfPeer", "Play", "Player"]
+
+DESILT = "desilt"
+
+
+class Player(Protocol):
+    """A library that reads and changes tables; rows are in the canonical encoding."""
+
+    def create(self, shape: Shape, warehouse: Path) -> Path: ...
+    def write(self, shape: Shape, path: Path, batch: Batch) -> None: ...
+    def compact(self, path: Path, *, full: bool) -> None: ...
+    def read(self, shape: Shape, path: Path, snapshot: int | None = None) -> list[Row]: ...
+
+
+class Desilt:
+    """The code under test, by its public calls; rewrites are verified in full."""
+
+    def create(self, shape: Shape, warehouse: Path) -> Path:
+        table = Catalog(str(warehouse)).create_table(
+            "default.t",
+            dict(shape.columns),
+            primary_key=shape.primary_keys,
+            partition_by=shape.partition_keys,
+            options=shape.options,
+        )
+        return Path(table.path)
+
+    def write(self, shape: Shape, path: Path, batch: Batch) -> None:
+        kinds = pl.Series([row[0] for row in batch], dtype=pl.String) if shape.keyed else None
+        open_table(str(path)).write(frame_of(shape, [row[1:] for row in batch]), kinds=kinds)
+
+    def delete(self, shape: Shape, path: Path, rows: Sequence[Row]) -> None:
+        """Deletes by key: only key, partition and sequence columns of the rows are handed over."""
+        needed = {*shape.primary_keys, *shape.partition_keys, shape.sequence}
+        frame = frame_of(shape, rows)
+        open_table(str(path)).delete(frame.select(n for n in shape.names if n in needed))
+
+    def compact(self, path: Path, *, full: bool) -> None:
+        open_table(str(path)).compact("full" if full else "minor", verify="full")
+
+    def read(self, shape: Shape, path: Path, snapshot: int | None = None) -> list[Row]:
+        return rows_of(shape, open_table(str(path)).scan(snapshot_id=snapshot).collect())
+
+
+class OfPeer:
+    """A peer as a player."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+
+    def create(self, shape: Shape, warehouse: Path) -> Path:
+        return self.peer.create_table(
+            warehouse,
+            "t",
+            shape.columns,
+            partition_keys=shape.partition_keys,
+            primary_keys=shape.primary_keys,
+            options=shape.options,
+        )
+
+    def write(self, shape: Shape, path: Path, batch: Batch) -> None:
+        self.peer.write(path, batch)
+
+    def compact(self, path: Path, *, full: bool) -> None:
+        self.peer.compact(path, full=full)
+
+    def read(self, shape: Shape, path: Path, snapshot: int | None = None) -> list[Row]:
+        found = self.peer.read(path, snapshot=snapshot)
+        assert found["columns"] == shape.names
+        return found["rows"]
+
+
+class Play:
+    """One history played on one table: random steps, and what readers must find after each.
+
+    A step is a player's name and a verb: "java writes", "desilt compacts fully". `moments` keeps
+    shape and rows of every snapshot that was the latest after a step, for time travel.
+    """
+
+    def __init__(
+        self, history: History, peers: Mapping[str, Peer], creator: str, warehouse: Path
+    ) -> None:
+        self.history = history
+        self.desilt = Desilt()
+        self.players: dict[str, Player] = {name: OfPeer(peer) for name, peer in peers.items()}
+        self.players[DESILT] = self.desilt
+        self.peers = peers
+        self.moments: dict[int, tuple[Shape, list[str]]] = {}
+        history.note(f"{creator} creates")
+        self.path = self.players[creator].create(history.shape, warehouse)
+
+    def run(self, count: int, weights: Mapping[str, int]) -> None:
+        """Takes ``count`` steps, chosen by weight; desilt reads after each."""
+        for _ in range(count):
+            (step,) = self.history.rng.choices(list(weights), list(weights.values()))
+            self.step(step)
+            self.check(DESILT)
+
+    def step(self, step: str) -> None:
+        name, verb = step.split(" ", 1)
+        self.history.note(step)
+        self._act(name, verb)
+        latest = open_table(str(self.path)).handle.snapshots.latest_id()
+        if latest is not None:
+            self.moments[latest] = (self.history.shape, self.history.expected)
+
+    def _act(self, name: str, verb: str) -> None:
+        history, player = self.history, self.players[name]
+        if verb == "writes":
+            # pypaimon takes inserts alone, and keeps a key twice if it comes twice.
+            plain = name == "pypaimon"
+            batch = history.batch(retracts=not plain, repeats=not plain)
+            player.write(history.shape, self.path, batch)
+        elif verb == "deletes":
+            self.desilt.delete(history.shape, self.path, history.deletes())
+        elif verb == "alters":
+            changes = history.evolve()
+            history.note(f"  {json.dumps(changes, ensure_ascii=False)}")
+            self.peers[name].alter(self.path, changes)
+        else:
+            player.compact(self.path, full=verb == "compacts fully")
+
+    def check(self, *names: str) -> None:
+        """Fails unless each of these players reads the expected rows of the latest snapshot."""
+        for name in names:
+            found = self.players[name].read(self.history.shape, self.path)
+            self._compare(name, alike(found), self.history.expected)
+
+    def check_past(self, *names: str) -> None:
+        """The same for a random earlier snapshot."""
+        if not self.moments:
+            return
+        snapshot = self.history.rng.choice(list(self.moments))
+        shape, expected = self.moments[snapshot]
+        for name in names:
+            found = self.players[name].read(shape, self.path, snapshot)
+            self._compare(f"{name} at snapshot {snapshot}", alike(found), expected)
+
+    def _compare(self, reader: str, found: list[str], expected: list[str]) -> None:
+        if found == expected:
+            return
+        extra = [row for row in found if row not in expected][:5]
+        missing = [row for row in expected if row not in found][:5]
+        pytest.fail(
+            f"{reader} read {len(found)} rows, not {len(expected)}\n{self.history}\n"
+            f"extra: {extra}\nmissing: {missing}"
+        )
