@@ -24,6 +24,8 @@ from .errors import JournalError, ServerError
 
 # A client that does not finish its request by then is gone.
 REQUEST_SECONDS = 10.0
+# How long `stop` may have to wait.
+POLL_SECONDS = 0.1
 
 
 class Status(Protocol):
@@ -60,7 +62,9 @@ class Server:
             ) from error
         self._http.status = status
         self._http.registry = registry
-        self._thread = threading.Thread(target=self._http.serve_forever, name="http", daemon=True)
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, args=(POLL_SECONDS,), name="http", daemon=True
+        )
 
     @property
     def address(self) -> str:

@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from . import paths
-from .commit_files import BATCH_IDENTIFIER, Change, CommitFiles
+from .commit_files import CommitFiles, CommitRequest
 from .errors import (
     CommitConflict,
     FileMissing,
@@ -40,27 +40,11 @@ from .errors import (
 from .handle import TableHandle
 from .manifest.entry import ENTRY_SCHEMA, EntryKind, ManifestEntry, frame_entries
 from .metadata import MetadataReader
-from .premises import Premises, check_levels, check_premises
+from .premises import check_levels, check_premises
 from .snapshot import CommitKind, Snapshot, load_snapshot
 
 RETRIES = 10
 """Lost races before giving up; the table's ``commit.max-retries`` replaces it."""
-
-
-@dataclass(frozen=True, slots=True)
-class CommitRequest:
-    """One change, and the premises under which it is right (None: a plain append)."""
-
-    kind: CommitKind
-    user: str
-    task_id: str
-    entries: tuple[ManifestEntry, ...]
-    identifier: int = BATCH_IDENTIFIER
-    premises: Premises | None = None
-
-    @property
-    def change(self) -> Change:
-        return Change(self.kind, self.user, self.task_id, self.entries, self.identifier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +192,7 @@ class _Attempts:
         self._handle = handle
         self._reader = reader
         self._request = request
-        self._files = CommitFiles(handle, reader, request.change)
+        self._files = CommitFiles(handle, reader, request)
         self._published_once = published_once
 
     def run(self) -> _Success:

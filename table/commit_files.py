@@ -23,6 +23,7 @@ from .manifest.entry import EntryKind, ManifestEntry, entries_frame
 from .manifest.fold import cancel
 from .manifest.merge import MergeLimits, full_candidates, minor_groups
 from .metadata import MetadataReader
+from .premises import Premises
 from .row import decode_row
 from .schema import TableSchema
 from .snapshot import CommitKind, Snapshot, dump_snapshot
@@ -33,14 +34,18 @@ BATCH_IDENTIFIER = 9223372036854775807
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """What a commit says: who, what kind, and which files came and went."""
+class CommitRequest:
+    """One change: who, what kind, which files came and went; and under which premises it is right.
+
+    ``premises`` is None for a plain append, which is right whatever happened.
+    """
 
     kind: CommitKind
     user: str
     task_id: str
     entries: tuple[ManifestEntry, ...]
     identifier: int = BATCH_IDENTIFIER
+    premises: Premises | None = None
 
 
 class CommitFiles:
@@ -49,10 +54,10 @@ class CommitFiles:
     ``change_files`` are those of the delta, ``attempt_files`` those of the attempt now going on.
     """
 
-    def __init__(self, handle: TableHandle, reader: MetadataReader, change: Change) -> None:
+    def __init__(self, handle: TableHandle, reader: MetadataReader, request: CommitRequest) -> None:
         self._handle = handle
         self._reader = reader
-        self._change = change
+        self._request = request
         self._delta: ManifestMeta | None = None
         self._run = uuid.uuid4().hex[:8]  # the same change may be committed a second time
         self._counter = 0
@@ -62,14 +67,14 @@ class CommitFiles:
     def snapshot(self, base: Snapshot | None, schema: TableSchema) -> bytes:
         """The content of the snapshot that puts the change on ``base``, all its files written."""
         if self._delta is None:
-            entries = entries_frame(self._change.entries)
+            entries = entries_frame(self._request.entries)
             self._delta = self._write_manifest(entries, schema, self.change_files)
         lists = self._write_lists(base, schema, self._delta)
         return self._content(base, schema, lists)
 
     def _name(self, prefix: str) -> str:
         self._counter += 1
-        return f"{prefix}-{self._change.task_id}-{self._run}-{self._counter - 1}"
+        return f"{prefix}-{self._request.task_id}-{self._run}-{self._counter - 1}"
 
     def _create(self, name: str, data: bytes, made: list[str]) -> None:
         path = paths.manifest_file(self._handle.root, name)
@@ -99,7 +104,7 @@ class CommitFiles:
         base_data = write_manifest_list(merged)
         self._create(base_name, base_data, made)
         delta_name = self._name("manifest-list")
-        delta_data = write_manifest_list([delta] if self._change.entries else [])
+        delta_data = write_manifest_list([delta] if self._request.entries else [])
         self._create(delta_name, delta_data, made)
         return {
             "baseManifestList": base_name,
@@ -111,9 +116,9 @@ class CommitFiles:
     def _content(
         self, base: Snapshot | None, schema: TableSchema, lists: Mapping[str, object]
     ) -> bytes:
-        change = self._change
+        request = self._request
         delta = sum(
-            e.file.row_count * (1 if e.kind is EntryKind.ADD else -1) for e in change.entries
+            e.file.row_count * (1 if e.kind is EntryKind.ADD else -1) for e in request.entries
         )
         now = self._handle.world.now_millis()
         return dump_snapshot(
@@ -124,9 +129,9 @@ class CommitFiles:
                 "schemaId": schema.id,
                 **lists,
                 "indexManifest": base and base.index_manifest,
-                "commitUser": change.user,
-                "commitIdentifier": change.identifier,
-                "commitKind": change.kind.value,
+                "commitUser": request.user,
+                "commitIdentifier": request.identifier,
+                "commitKind": request.kind.value,
                 # Expiry and time travel rely on times that never fall.
                 "timeMillis": now if base is None else max(now, base.time_millis),
                 "totalRecordCount": (0 if base is None else base.total_record_count) + delta,

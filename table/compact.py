@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from . import paths
-from .commit import CommitOutcome, CommitRequest, Committer, removed, upgraded
+from .commit import CommitOutcome, Committer, removed, upgraded
+from .commit_files import CommitRequest
 from .errors import CommitConflict, FileMissing, OutcomeUnknown, TableError
 from .handle import TableHandle
 from .manifest.entry import EntryKind, ManifestEntry

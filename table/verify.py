@@ -121,9 +121,7 @@ class KeyedExpectation:
         key = keys.to_series() if keys.width == 1 else keys.to_struct()
         return feed[key.is_last_distinct().to_numpy()]
 
-    def _feed(
-        self, frames: Sequence[pl.DataFrame], narrow: pl.DataFrame
-    ) -> npt.NDArray[np.int64]:
+    def _feed(self, frames: Sequence[pl.DataFrame], narrow: pl.DataFrame) -> npt.NDArray[np.int64]:
         """Row positions in feed order, keys aside: the oldest record first.
 
         Runs whose sequence ranges follow each other need no sort: they are laid end to end.

@@ -17,8 +17,8 @@ import polars as pl
 
 from . import paths
 from .bucket import bucket_numbers, encode_partitions
-from .commit import CommitOutcome, CommitRequest, Committer
-from .commit_files import BATCH_IDENTIFIER
+from .commit import CommitOutcome, Committer
+from .commit_files import BATCH_IDENTIFIER, CommitRequest
 from .datatypes import BYTES, STRINGS, DataType, Root, to_polars
 from .errors import BadData, InvalidRequest, OutcomeUnknown, TableError
 from .handle import TableHandle

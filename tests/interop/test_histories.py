@@ -19,13 +19,22 @@ from support.shapes import Limits, Shape
 Peers = dict[str, Peer]
 
 NANOS = frozenset({"TIMESTAMP(9)", "TIMESTAMP(9) WITH LOCAL TIME ZONE"})
-LIMITS = Limits()
-# pypaimon's merge cuts nanoseconds off, also in tables that Java alone wrote.
-PYPAIMON = replace(LIMITS, without_types=NANOS)
-# Java 0.9 has one zero and no NaN in keys, and ignores sequence.field.sort-order.
-JAVA09 = replace(LIMITS, plain_floats=True, descending=False)
+SHORT_DECIMALS = frozenset({"DECIMAL(9, 2)", "DECIMAL(18, 3)"})
 
-EVERYBODY = replace(JAVA09, without_types=NANOS)
+NEWEST = Limits()
+# pypaimon's merge cuts nanoseconds off, also in tables that Java alone wrote; it sorts NaN first
+# and knows one zero, where Java 2 sorts NaN last and knows two; it cannot write null partitions.
+PYPAIMON = Limits(without_types=NANOS, plain_float_keys=True, null_partitions=False)
+# Java 0.9 has one zero and no NaN in keys either, ignores sequence.field.sort-order, and knows
+# no compression "none". It reads INT96 in columns of nanoseconds alone, but pyarrow's encoder
+# has one switch for a whole file.
+OLDEST = Limits(
+    without_types=NANOS,
+    plain_float_keys=True,
+    descending=False,
+    options={"file.compression": ["", "snappy", "gzip"]},
+)
+EVERYBODY = replace(OLDEST, null_partitions=False)
 
 # fmt: off
 BY_JAVA = {
@@ -52,54 +61,74 @@ def peers(java: Peer, java09: Peer, pypaimon: Peer) -> Peers:
     return {"java": java, "java09": java09, "pypaimon": pypaimon}
 
 
-def weights_of(weights: dict[str, int], shape: Shape) -> dict[str, int]:
-    return {k: v for k, v in weights.items() if shape.keyed or k != "desilt deletes"}
+def possible(weights: dict[str, int], shape: Shape) -> dict[str, int]:
+    """Without what such a table cannot have done to it.
+
+    The harness asks a writer to compact; Java packs tables without buckets in another way only.
+    """
+    if shape.keyed:
+        return weights
+    bucketless = shape.options["bucket"] == "-1"
+    return {
+        step: weight
+        for step, weight in weights.items()
+        if step != "desilt deletes"
+        and not (bucketless and step.startswith("java") and "compacts" in step)
+    }
 
 
-def play_of(history: History, peers: Peers, creator: str, warehouse: Path) -> Play:
-    return Play(history, peers, creator, warehouse)
+def java_goes_on(play: Play) -> None:
+    """Java writes and compacts after desilt did, and both read on."""
+    final = {"java writes": 1, "java compacts": 1, "java compacts fully": 1}
+    for step in possible(final, play.history.shape):
+        play.step(step)
+    play.check(DESILT, "java")
 
 
 @pytest.mark.parametrize("seed", range(24))
 def test_a_table_of_java(peers: Peers, tmp_path: Path, seed: int) -> None:
-    history = History(seed, LIMITS, keyed=seed % 4 != 3)
+    history = History(seed, NEWEST, keyed=seed % 4 != 3)
     play = Play(history, peers, "java", tmp_path)
-    play.run(8, weights_of(BY_JAVA, history.shape))
+    play.run(8, possible(BY_JAVA, history.shape))
     play.check("java")
+    if not (NANOS & set(history.shape.columns.values())):
+        play.check("pypaimon")
     play.check_past(DESILT, "java")
-    play.run(2, {"java writes": 1})
-    play.step("java compacts fully")
-    play.check(DESILT, "java")
+    java_goes_on(play)
 
 
-@pytest.mark.parametrize("seed", range(100, 120))
+@pytest.mark.parametrize("seed", range(100, 118))
 def test_a_table_of_pypaimon(peers: Peers, tmp_path: Path, seed: int) -> None:
     history = History(seed, PYPAIMON, keyed=seed % 4 != 3)
     play = Play(history, peers, "pypaimon", tmp_path)
-    play.run(8, weights_of(BY_PYPAIMON, history.shape))
+    play.run(8, possible(BY_PYPAIMON, history.shape))
     play.check("pypaimon", "java")
     play.check_past(DESILT, "pypaimon", "java")
+    java_goes_on(play)
+    play.check("pypaimon")
 
 
-@pytest.mark.parametrize("seed", range(200, 220))
+@pytest.mark.parametrize("seed", range(200, 224))
 def test_a_table_of_desilt(peers: Peers, tmp_path: Path, seed: int) -> None:
     history = History(seed, EVERYBODY, keyed=seed % 4 != 3)
     play = Play(history, peers, DESILT, tmp_path)
-    play.run(8, weights_of(BY_DESILT, history.shape))
+    play.run(8, possible(BY_DESILT, history.shape))
     play.check("java", "java09", "pypaimon")
     play.check_past(DESILT, "java", "java09", "pypaimon")
-    play.step("pypaimon writes")
-    play.step("java writes")
-    play.check(DESILT, "java", "java09", "pypaimon")
-    play.step("java09 writes")
-    play.step("java compacts fully")
-    play.check(DESILT, "java", "java09")
+    # Each spoils the other's reading: short decimals of Arrow, files without _VALUE_STATS_COLS.
+    other = "java09" if seed % 2 else "pypaimon"
+    play.step(f"{other} writes")
+    play.check(DESILT, "java", other)
+    java_goes_on(play)
+    play.check(other)
 
 
 @pytest.mark.parametrize("seed", range(300, 314))
 def test_a_table_of_the_oldest_java(peers: Peers, tmp_path: Path, seed: int) -> None:
-    history = History(seed, JAVA09, keyed=seed % 4 != 3)
+    history = History(seed, OLDEST, keyed=seed % 4 != 3)
     play = Play(history, peers, "java09", tmp_path)
-    play.run(8, weights_of(BY_JAVA09, history.shape))
+    play.run(8, possible(BY_JAVA09, history.shape))
     play.check("java09", "java")
     play.check_past(DESILT, "java", "java09")
+    java_goes_on(play)
+    play.check("java09")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar, cast
@@ -100,6 +101,8 @@ class FaultyStorage:
     made: set[str] = field(default_factory=set[str])
     fired: bool = False
     _dead: bool = False
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    _open: list[BinaryIO] = field(default_factory=list[BinaryIO])
     _hooks: list[_Hook] = field(default_factory=list[_Hook])
 
     def hook(self, when: When, method: str, part: str, action: Hook, *, times: int = 1) -> None:
@@ -142,13 +145,20 @@ class FaultyStorage:
         return self._call("open_source", path, lambda: self.inner.open_source(path))
 
     def open_sink(self, path: str) -> Sink:
-        return FaultySink(
-            self, path, self._call("open_sink", path, lambda: self.inner.open_sink(path))
-        )
+        return FaultySink(self, path, self._call("open_sink", path, lambda: self._opened(path)))
+
+    def _opened(self, path: str) -> Sink:
+        sink = self.inner.open_sink(path)
+        self._open.append(sink.file)
+        return sink
 
     # --- faults ---------------------------------------------------------------------------------
 
     def _call(self, method: str, path: str, action: Callable[[], T]) -> T:
+        with self._lock:  # a rewrite reads ahead in a thread
+            return self._counted(method, path, action)
+
+    def _counted(self, method: str, path: str, action: Callable[[], T]) -> T:
         if self._dead:
             raise Died(f"dead before {method} {path}")
         index = len(self.calls)
@@ -171,7 +181,7 @@ class FaultyStorage:
         match self.fault:
             case Death(at):
                 if index >= at:
-                    self.fired = self._dead = True
+                    self._die()
                     raise Died(f"died at call {index}, {call.method} {call.path}")
                 return False
             case Failure(at, forever, methods):
@@ -181,6 +191,12 @@ class FaultyStorage:
                 return deaf and index > at
             case None:
                 return False
+
+    def _die(self) -> None:
+        """A kernel closes the files of a dead process."""
+        self.fired = self._dead = True
+        for file in self._open:
+            file.close()
 
     def _run_hooks(self, when: When, call: Call) -> None:
         for hook in [h for h in self._hooks if h.matches(when, call)]:
@@ -212,7 +228,7 @@ class FaultySink:
         try:
             self.called("abort", self._inner.abort)
         except StorageUnavailable:
-            return  # an abort is best effort: the file stays
+            self._inner.file.close()  # an abort is best effort: the file stays
 
     def called(self, method: str, action: Callable[[], T]) -> T:
         # A sink's own store is reached only from here and from its file.

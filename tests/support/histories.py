@@ -142,7 +142,7 @@ class History:
 
     def _key(self) -> dict[str, Json]:
         """A whole primary key by column."""
-        plain = self.limits.plain_floats
+        plain = self.limits.plain_float_keys
         partition = self.rng.choice(self._partitions)
         made = dict(zip(self.shape.partition_keys, partition, strict=True))
         for name in self.shape.trimmed_keys:
@@ -161,7 +161,7 @@ class History:
     def _value(self, type_text: str) -> Json:
         if parse_type(type_text).nullable and self.rng.random() < 0.15:
             return None
-        return random_value(self.rng, type_text, plain_floats=self.limits.plain_floats)
+        return random_value(self.rng, type_text)
 
     def _change(self, key: Mapping[str, Json], *, retracts: bool, kind: str | None = None) -> Row:
         text = json.dumps(key, sort_keys=True)

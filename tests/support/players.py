@@ -121,7 +121,7 @@ class Play:
         self._act(name, verb)
         latest = open_table(str(self.path)).handle.snapshots.latest_id()
         if latest is not None:
-            self.moments[latest] = (self.history.shape, self.history.expected)
+            self.moments.setdefault(latest, (self.history.shape, self.history.expected))
 
     def _act(self, name: str, verb: str) -> None:
         history, player = self.history, self.players[name]

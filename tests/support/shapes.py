@@ -56,7 +56,7 @@ class Limits:
     without_key_types: frozenset[str] = frozenset()
     without_partition_types: frozenset[str] = frozenset()
     partition_texts: tuple[str, ...] = _PARTITION_TEXTS
-    plain_floats: bool = False  # no NaN, no zero and no minus zero
+    plain_float_keys: bool = False  # no NaN, no infinity and no zero in keys
     null_partitions: bool = True
     repeats: bool = True  # a key more than once in one batch
     retracts: bool = True  # kinds other than +I

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,7 @@ class Story:
 def _minor(folder: Path) -> Table:
     """A big bottom run, and three small runs above it that are due together."""
     table = keyed_table(folder, options=SMALL)
-    table.write(upserts(400, "bottom" * 20))
+    table.write(kv(*((k, hashlib.sha256(str(k).encode()).hexdigest()) for k in range(400))))
     table.compact("full")
     for value in ("a", "b", "c"):
         table.write(upserts(3, value, step=7))

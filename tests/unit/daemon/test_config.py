@@ -13,6 +13,7 @@ from desilt.daemon import config as module
 from desilt.daemon.config import effective, load
 from desilt.daemon.errors import ConfigError
 from desilt.daemon.schedule import Cron, Every
+from desilt.daemon.units import Duration
 
 ROOT = Path(__file__).parents[3]
 FOLDER = Path(__file__).parent / "config"
@@ -43,7 +44,7 @@ def test_load_understands_every_key() -> None:
 
     assert [catalog.name for catalog in config.catalogs] == ["lake", "other"]
     assert config.policies[1].match == "other.rec.events"
-    assert config.scheduler.scan_interval.when == Every(module.Duration(0.5))
+    assert config.scheduler.scan_interval.when == Every(Duration(0.5))
     assert config.scheduler.budgets.memory == 512 * 2**20
     assert config.executor.workers == 3
     assert config.state_path == Path("/var/lib/desilt/state.db")
