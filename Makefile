@@ -15,7 +15,8 @@ $(STAMP): pyproject.toml requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	mkdir -p build && touch $(STAMP)
 
-setup: $(STAMP)
+# Everything: the environment, the peers the tests compare with, the tools they run.
+setup: setup-peers setup-tools
 
 setup-peers: $(STAMP)
 	bash scripts/setup_peers.sh
@@ -23,29 +24,29 @@ setup-peers: $(STAMP)
 setup-tools: $(STAMP)
 	bash scripts/setup_tools.sh
 
-test: setup setup-peers setup-tools
+test: setup
 	PYTHONSAFEPATH=1 $(BIN)/pytest
 
-lint: setup
+lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	PYTHONSAFEPATH=1 $(BIN)/lint-imports
 
-types: setup
-	$(BIN)/pyright
+types: $(STAMP)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright
 	$(BIN)/mypy
 
-fmt: setup
+fmt: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-demo: setup
+demo: $(STAMP)
 	$(BIN)/desilt demo
 
-bench: setup setup-peers
+bench: setup-peers
 	PYTHONSAFEPATH=1 $(BIN)/python -m tests.bench.run $(if $(ONLY),--only $(ONLY))
 
-build: setup
+build: $(STAMP)
 	rm -rf build/lib dist
 	$(BIN)/python -m build --no-isolation
 

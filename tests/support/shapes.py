@@ -57,6 +57,7 @@ class Limits:
     without_partition_types: frozenset[str] = frozenset()
     partition_texts: tuple[str, ...] = _PARTITION_TEXTS
     plain_float_keys: bool = False  # no NaN, no infinity and no zero in keys
+    round_decimal_keys: bool = True  # -2^(8n-1), where a byte more or less is a matter of care
     null_partitions: bool = True
     repeats: bool = True  # a key more than once in one batch
     retracts: bool = True  # kinds other than +I

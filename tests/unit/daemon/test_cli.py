@@ -9,8 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from desilt.daemon import cmd_compact
 from desilt.daemon.cli import app
