@@ -44,7 +44,7 @@ demo: $(STAMP)
 	$(BIN)/desilt demo
 
 bench: setup-peers
-	PYTHONSAFEPATH=1 $(BIN)/python -m tests.bench.run $(if $(ONLY),--only $(ONLY))
+	PYTHONSAFEPATH=1 PYTHONPATH=tests $(BIN)/python -m bench.run $(if $(ONLY),--only $(ONLY))
 
 build: $(STAMP)
 	rm -rf build/lib dist

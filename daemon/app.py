@@ -288,6 +288,7 @@ class App:
                 self._backlog.fruitless(key, table.observer.snapshot_id)
         elif finished.error is None:
             self._settlement.succeeded(key)
+            table.published = self._clock.monotonic()
             with self._mutex:
                 self._backlog.worked_on(key, self._clock.now())
         else:

@@ -1,4 +1,4 @@
-"""What the demo shows while it runs: the health of every bucket, from the table's metadata alone."""
+"""What the demo shows while it runs: every bucket's health, from the table's metadata alone."""
 
 from __future__ import annotations
 

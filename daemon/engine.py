@@ -91,6 +91,10 @@ class Engine(Protocol):
         """Publish them."""
         ...
 
+    def recheck(self, path: str) -> CommitOutcome | None:
+        """Commit the table's last change again if it was replaced; None when it stands."""
+        ...
+
     def sweep(self, task: OpenTask) -> SweepResult:
         """Find out whether a dead task was committed; remove what it left otherwise."""
         ...
@@ -154,6 +158,11 @@ class TableEngine:
     def commit(self, plan: CompactionPlan, result: RewriteResult) -> CommitOutcome:
         """Publish them."""
         return commit(plan, result, self._committers.get(plan.path))
+
+    def recheck(self, path: str) -> CommitOutcome | None:
+        """Commit the table's last change again if it was replaced; None when it stands."""
+        committer = self._committers.get(path)
+        return None if committer is None else committer.check_last()
 
     def sweep(self, task: OpenTask) -> SweepResult:
         """Find out whether a dead task was committed; remove what it left otherwise."""

@@ -100,6 +100,16 @@ class TableScanned(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CommitRepublished(Event):
+    """Another engine replaced a snapshot of ours after it was published; it was committed again."""
+
+    name = "commit.republished"
+    level = "warning"
+    table: str
+    snapshot_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class TableForgotten(Event):
     """A table is gone from its warehouse."""
 

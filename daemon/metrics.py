@@ -21,6 +21,7 @@ from .listen import (
     BacklogMeasured,
     BucketQuarantined,
     CatalogFailed,
+    CommitRepublished,
     Event,
     HoldsCounted,
     JournalFailed,
@@ -43,7 +44,7 @@ from .task import ACTIONS, Finished, Outcome
 # "rebuilt": another snapshot came first, same data files on the new base; "replanned": the input
 # changed, outputs removed; "readded": a replaced foreign snapshot was put back; "unknown": the
 # answer was lost.
-RESOLUTIONS = ("rebuilt", "replanned", "readded", "unknown")
+RESOLUTIONS = ("rebuilt", "replanned", "readded", "republished", "unknown")
 DIRECTIONS = ("read", "written")
 RESTARTS = ("crashed", "panicked", "timed-out", "grown")
 FAILURES = ("table", "catalog", "policy", "journal", "sweep", "tick")
@@ -189,6 +190,8 @@ class MetricsListener:
                 self._scanned(event)
             case TableFound(table):
                 self._start_table(table)
+            case CommitRepublished():
+                self._conflicts.labels("republished").inc()
             case TableForgotten(table):
                 self._forget_table(table)
             case HoldsCounted():

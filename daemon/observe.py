@@ -21,6 +21,7 @@ from .errors import JournalError
 from .journal import Journal, Spend
 from .listen import (
     CatalogFailed,
+    CommitRepublished,
     JournalFailed,
     Listener,
     TableForgotten,
@@ -34,6 +35,8 @@ from .settle import Settlement
 # Counters that are older than this after a crash miss at most so much of what was written
 # meanwhile.
 SPEND_SAVE_SECONDS = 30.0
+# Between "exists?" and its rename another engine takes far less than this.
+RECHECK_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -49,6 +52,8 @@ class Watched:
     commit_lock: threading.Lock = field(default_factory=threading.Lock)
     facts: pl.DataFrame | None = None
     spend_saved: float | None = None
+    published: float | None = None
+    """When something was published last, on the monotonic clock."""
 
 
 class Fleet:
@@ -129,6 +134,7 @@ class Fleet:
 
     def _look(self, table: Watched) -> bool:
         started = self._clock.monotonic()
+        self._recheck(table, started)
         with table.lock:
             changed = table.observer.refresh()
             now_millis = int(self._clock.now().timestamp() * 1000)
@@ -139,6 +145,19 @@ class Fleet:
                 self._tell(self._scanned(table, self._clock.monotonic() - started))
         self._settlement.succeeded(table.name)
         return changed
+
+    def _recheck(self, table: Watched, now: float) -> None:
+        """A snapshot published lately may have been replaced by an engine that only renames."""
+        if table.published is None:
+            return
+        if now - table.published > RECHECK_SECONDS:
+            table.published = None
+            return
+        with table.commit_lock:
+            again = self._engine.recheck(table.path)
+        if again is not None:
+            table.published = now
+            self._tell(CommitRepublished(table.name, again.snapshot_id))
 
     def _scanned(self, table: Watched, seconds: float) -> TableScanned:
         facts = pl.DataFrame() if table.facts is None else table.facts

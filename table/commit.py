@@ -76,6 +76,11 @@ class Committer:
         self._last: _Published | None = None
         self._replaced: list[Snapshot] = []
 
+    @property
+    def handle(self) -> TableHandle:
+        """The table that is committed to."""
+        return self._handle
+
     def commit(self, request: CommitRequest) -> CommitOutcome:
         """Publish the change.
 

@@ -54,16 +54,30 @@ def rewrite(
     """Check the premises, then write and verify the new files (see `rewrite_bucket`).
 
     Raises:
-        CommitConflict: a premise is already broken.
+        CommitConflict: a premise is broken, before or while the inputs are read.
+        FileMissing: an input is gone though the table still counts on it.
     """
     handle = handle or handle_of(plan)
+    snapshot = _latest(handle, plan)
+    if snapshot.id != plan.snapshot_id:
+        _check(handle, plan, snapshot)
+    try:
+        return rewrite_bucket(handle, plan, options)
+    except FileMissing:
+        _check(handle, plan, _latest(handle, plan))  # planning again helps only if this raises
+        raise
+
+
+def _latest(handle: TableHandle, plan: CompactionPlan) -> Snapshot:
     snapshot = handle.snapshots.latest()
     if snapshot is None:
         raise CommitConflict("the table has no snapshot any more", table=plan.table)
-    if snapshot.id != plan.snapshot_id:
-        live = MetadataReader(handle).live(snapshot)
-        check_premises(plan.premises, snapshot, handle.latest_schema(), live)
-    return rewrite_bucket(handle, plan, options)
+    return snapshot
+
+
+def _check(handle: TableHandle, plan: CompactionPlan, snapshot: Snapshot) -> None:
+    live = MetadataReader(handle).live(snapshot)
+    check_premises(plan.premises, snapshot, handle.latest_schema(), live)
 
 
 def commit_request(plan: CompactionPlan, result: RewriteResult) -> CommitRequest:
@@ -102,15 +116,14 @@ def commit(
         OutcomeUnknown: nothing is removed; `sweep` finds out later.
         StorageUnavailable: not published; the outputs are removed as far as possible.
     """
-    handle = handle_of(plan)
-    committer = committer or Committer(handle)
+    committer = committer or Committer(handle_of(plan))
     try:
         return committer.commit(commit_request(plan, result))
     except OutcomeUnknown:
         raise
     except TableError as error:
         if not error.context.get("published_once"):
-            discard(handle, plan, result)
+            discard(committer.handle, plan, result)
         raise
 
 

@@ -259,6 +259,10 @@ class TableObserver:
         """What a compaction of this bucket would do now; None when nothing is due or it is gone."""
         if self._snapshot is None:
             return None
+        try:
+            self._load_schema()  # it may have changed without a new snapshot
+        except TableError as error:
+            raise error.at(table=self.handle.name) from error
         found = [
             p for p in self._live["partition"].unique().to_list() if self.label(p) == partition
         ]

@@ -16,7 +16,7 @@ import polars as pl
 
 from . import paths
 from .datatypes import FLOATS, DataType
-from .errors import BadData
+from .errors import BadData, StorageUnavailable
 from .format.parquet import ParquetEncoding, ParquetSource, encode
 from .handle import TableHandle
 from .lsm.merge import RETRACT_KINDS
@@ -92,6 +92,9 @@ class OutputWriter:
             frames = stream.until(lambda: sink.size_bytes >= target)
             encode(_counted(frames, facts, self._schema), sink.file, self._encoding, row_bytes)
             sink.close()
+        except StorageUnavailable as error:
+            sink.abort()
+            raise error.at(file=path) from error
         except pl.exceptions.PolarsError as error:
             sink.abort()
             raise BadData(

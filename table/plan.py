@@ -79,11 +79,13 @@ class CompactionPlan:
     @property
     def input_bytes(self) -> int:
         """Bytes that a rewrite reads (upgrades read nothing)."""
-        return sum(self.file(n).size_bytes for r in self.rewrites for n in r.names)
+        files = self.files
+        return sum(files[n].size_bytes for r in self.rewrites for n in r.names)
 
     @property
     def input_rows(self) -> int:
-        return sum(self.file(n).row_count for r in self.rewrites for n in r.names)
+        files = self.files
+        return sum(files[n].row_count for r in self.rewrites for n in r.names)
 
     @property
     def input_files(self) -> int:
@@ -94,8 +96,10 @@ class CompactionPlan:
         """What the names of all data files of this task start with, after the table's prefix."""
         return self.task_id
 
-    def file(self, name: str) -> DataFile:
-        return next(e.file for e in self.inputs if e.file.name == name)
+    @property
+    def files(self) -> dict[str, DataFile]:
+        """Every input by name."""
+        return {e.file.name: e.file for e in self.inputs}
 
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()

@@ -19,7 +19,7 @@ import polars as pl
 
 from . import paths
 from .ahead import ahead
-from .errors import BadData, CommitConflict, CorruptTable, FileMissing, TableError
+from .errors import BadData, CorruptTable, TableError
 from .evolution import Projection, project
 from .format.parquet import Chunk, ParquetSource
 from .handle import TableHandle
@@ -80,7 +80,7 @@ def rewrite_bucket(
     """Write and verify the plan's new files; on failure none of them is left.
 
     Raises:
-        CommitConflict: an input is gone: the plan is stale.
+        FileMissing: an input is gone: the plan is stale, or the table is broken.
         VerificationFailed: what was written is not what the inputs say.
         UnsupportedFeature, CorruptTable, BadData, StorageUnavailable: as named.
     """
@@ -95,9 +95,6 @@ def rewrite_bucket(
                 outputs += job.run()
             finally:
                 written += job.paths
-    except FileMissing as error:
-        _discard(handle, written)
-        raise CommitConflict("an input is gone", premise="inputs live", **error.context) from error
     except TableError as error:
         _discard(handle, written)
         raise error.at(table=plan.table, partition=plan.partition, bucket=plan.bucket) from error

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
 from ..datatypes import TIMESTAMPS, Root, to_arrow, to_polars
-from ..errors import BadData, CorruptTable
+from ..errors import BadData, CorruptTable, FileMissing, StorageUnavailable
 from ..options import TableOptions
 from ..schema import Field
 from ..storage import Storage
@@ -31,6 +31,7 @@ ROW_GROUP_BYTES = 32 * 1024 * 1024
 """Decoded size of our row groups: small enough that a merge of many runs holds one of each."""
 
 _SATURATED = 2**63 - 1  # what Polars makes of an INT96 that 64 bits of nanoseconds cannot hold
+_FILE_FAILED = "underlying IO error: "  # how Polars words that the file it writes to failed
 _VIEW_BYTES = 16  # a string in memory: its view; the text is counted by the footer
 
 
@@ -118,8 +119,12 @@ class ParquetSource:
             raise CorruptTable(
                 "data file is not readable", reason=str(e).splitlines()[0], file=self._path
             ) from e
+        except FileNotFoundError as e:  # deleted since it was opened
+            raise FileMissing("file does not exist", action="read", file=self._path) from e
         except OSError as e:
-            raise CorruptTable("data file is not readable", reason=str(e), file=self._path) from e
+            # pyarrow says OSError, without a number, for bytes that make no sense, too.
+            kind = CorruptTable if type(e) is OSError and e.errno is None else StorageUnavailable
+            raise kind("data file is not readable", reason=str(e), file=self._path) from e
 
 
 def arrow_schema(fields: Sequence[Field]) -> pa.Schema:
@@ -164,12 +169,24 @@ def encode(
 
     Args:
         row_bytes: decoded bytes of a row, to size row groups by.
+
+    Raises:
+        StorageUnavailable: the file cannot be written, a full disk for one.
     """
     group_rows = max(1024, ROW_GROUP_BYTES // max(1, row_bytes))
-    if needs_pyarrow(encoding.fields):
-        _encode_pyarrow(frames, file, encoding, group_rows)
-    else:
-        _encode_polars(frames, file, encoding, group_rows)
+    try:
+        if needs_pyarrow(encoding.fields):
+            _encode_pyarrow(frames, file, encoding, group_rows)
+        else:
+            _encode_polars(frames, file, encoding, group_rows)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageUnavailable("cannot write", reason=reason) from error
+    except pl.exceptions.PolarsError as error:
+        _, failed, reason = str(error).partition(_FILE_FAILED)
+        if not failed:
+            raise
+        raise StorageUnavailable("cannot write", reason=reason.splitlines()[0]) from error
 
 
 def _encode_polars(

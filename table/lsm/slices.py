@@ -19,7 +19,7 @@ from .order import bound_at, order_frame, rows_through
 Bound = tuple[Any, ...]
 
 SLICE_BYTES = 16 * 1024 * 1024
-"""Decoded size that slices are cut to: measured; four times as much is slower, a quarter as well."""
+"""Decoded size that slices are cut to; measured: a quarter is slower, four times need more memory."""
 
 
 class RunBuffer:

@@ -122,8 +122,8 @@ def frame(keys: Keys, seed: int) -> pl.DataFrame:
     rng = np.random.default_rng(seed)
     rows = len(keys)
 
-    def whole(high: int, dtype: type[np.signedinteger[npt.NBitBase]]) -> npt.NDArray[np.int64]:
-        return rng.integers(0, high, rows).astype(dtype)
+    def whole(high: int) -> Keys:
+        return rng.integers(0, high, rows)
 
     def words(prefix: str, count: int) -> pl.Series:
         choice = pl.Series([f"{prefix}{i:04d}" for i in range(count)])
@@ -133,12 +133,12 @@ def frame(keys: Keys, seed: int) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "id": keys,
-            "user_id": whole(2_000_000, np.int64),
-            "session_id": whole(1 << 30, np.int64),
-            "item_id": whole(50_000, np.int32),
-            "quantity": whole(12, np.int32),
-            "shard": whole(64, np.int16),
-            "flags": whole(8, np.int8),
+            "user_id": whole(2_000_000),
+            "session_id": whole(1 << 30),
+            "item_id": whole(50_000),
+            "quantity": whole(12),
+            "shard": whole(64),
+            "flags": whole(8),
             "epoch_millis": millis,
             "price": rng.integers(99, 99_999, rows) / 100,
             "discount": rng.integers(0, 20, rows) / 20,
@@ -153,4 +153,9 @@ def frame(keys: Keys, seed: int) -> pl.DataFrame:
             "day": pl.Series(millis // 86_400_000).cast(pl.Int32()).cast(pl.Date()),
             "happened_at": pl.Series(millis * 1000).cast(pl.Datetime("us")),
         }
-    ).with_columns((pl.col("amount").cast(pl.Decimal(12, 0)) / 100).cast(pl.Decimal(12, 2)))
+    ).with_columns(
+        pl.col("item_id", "quantity").cast(pl.Int32()),
+        pl.col("shard").cast(pl.Int16()),
+        pl.col("flags").cast(pl.Int8()),
+        (pl.col("amount").cast(pl.Decimal(12, 0)) / 100).cast(pl.Decimal(12, 2)),
+    )

@@ -103,6 +103,8 @@ class FakeEngine:
         self.swept: list[OpenTask] = []
         self.fail_sweep: list[Exception] = []
         self.committed_anyway: set[str] = set()
+        self.rechecked: list[str] = []
+        self.replaced: dict[str, CommitOutcome] = {}
 
     def tables(self, warehouse: str) -> Sequence[str]:
         _raise_next(self.fail_tables)
@@ -123,6 +125,10 @@ class FakeEngine:
         table.runs[plan.bucket] = 1
         table.snapshot_id += 1
         return CommitOutcome(table.snapshot_id, attempts=1, lost_races=0)
+
+    def recheck(self, path: str) -> CommitOutcome | None:
+        self.rechecked.append(path)
+        return self.replaced.pop(path, None)
 
     def sweep(self, task: OpenTask) -> SweepResult:
         _raise_next(self.fail_sweep)

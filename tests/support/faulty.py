@@ -145,7 +145,12 @@ class FaultyStorage:
         return self._call("open_source", path, lambda: self.inner.open_source(path))
 
     def open_sink(self, path: str) -> Sink:
-        return FaultySink(self, path, self._call("open_sink", path, lambda: self._opened(path)))
+        try:
+            sink = self._call("open_sink", path, lambda: self._opened(path))
+        except StorageUnavailable:
+            self._close_files()  # the caller will never get the one that was opened
+            raise
+        return FaultySink(self, path, sink)
 
     def _opened(self, path: str) -> Sink:
         sink = self.inner.open_sink(path)
@@ -195,6 +200,9 @@ class FaultyStorage:
     def _die(self) -> None:
         """A kernel closes the files of a dead process."""
         self.fired = self._dead = True
+        self._close_files()
+
+    def _close_files(self) -> None:
         for file in self._open:
             file.close()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -98,10 +98,6 @@ class Shape:
     @property
     def descending(self) -> bool:
         return self.options.get("sequence.field.sort-order") == "descending"
-
-    def roots(self, names: Iterable[str] | None = None) -> set[str]:
-        """Root names of the types of these columns, all by default."""
-        return {parse_type(self.columns[n]).root for n in (names or self.columns)}
 
 
 # --- values -------------------------------------------------------------------------------------

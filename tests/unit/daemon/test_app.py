@@ -14,6 +14,7 @@ from desilt.daemon.listen import (
     BacklogMeasured,
     BucketQuarantined,
     CatalogFailed,
+    CommitRepublished,
     LeftoversSwept,
     TableFailed,
     TableForgotten,
@@ -23,6 +24,7 @@ from desilt.daemon.listen import (
     TickFinished,
 )
 from desilt.daemon.task import Outcome
+from desilt.table.commit import CommitOutcome
 from desilt.table.errors import (
     BadData,
     CommitConflict,
@@ -443,3 +445,21 @@ def test_journal_that_cannot_be_written_stops_tasks_not_the_daemon(
     assert table.runs == {0: 6}
     assert "journal.failed" in world.said.names
     assert "tick.failed" not in world.said.names
+
+
+def test_replaced_snapshot_is_published_again_and_said(journal: Journal) -> None:
+    """Engines that only rename can replace a snapshot of ours; ticks look for a minute."""
+    table = FakeTable("db.t", {0: 6})
+    world = World(journal, table)
+    world.tick()
+    world.engine.replaced["/wh/db.t"] = CommitOutcome(9, attempts=1, lost_races=1)
+
+    world.tick()
+    world.clock.advance(61)
+    world.tick()
+    before = len(world.engine.rechecked)
+    world.tick()
+
+    said = world.said.of(CommitRepublished)
+    assert [e.snapshot_id for e in said if isinstance(e, CommitRepublished)] == [9]
+    assert len(world.engine.rechecked) == before

@@ -1,0 +1,260 @@
+"""The benchmark: `make bench`, or ``ONLY=fifth make bench``. About half an hour at full scale.
+
+Rivals take turns (A B A B …), each in a warm process of its own, each time on a fresh table of hard
+links to the same files; what is reported is the median and the quartiles, and the ratio of medians.
+
+| name | desilt | against |
+|---|---|---|
+| distinct, fifth, all | full compaction of five files, verified, published | Polars copying the files |
+| java | full compaction of `fifth` | Paimon's own Java library |
+| write, read | keyed write, merged read (scaled down) | pypaimon |
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+from bench.dataset import OPTIONS, ROOT, SCHEMA, SEED, SETS, TABLE, DataSet, frame, load
+from bench.process import Worker
+from rich.console import Console
+from rich.table import Table
+from support.peers import new_java_peer
+
+import desilt
+
+WORKER = (sys.executable, "-P", "-m", "bench.worker")
+PEER_ROOT = ROOT.parent / "peers" / "pypaimon"
+PEER = (str(PEER_ROOT / "bin" / "python"), "-I", str(Path(__file__).parent / "pypaimon_worker.py"))
+WORK = ROOT / "work"
+# pypaimon merges and writes row by row; these take it half a minute each.
+READ_SCALE = 0.05
+WRITE_ROWS = 300_000
+JAVA_HEAP = "-Xmx6g"
+TO_REACH = {"distinct": 0.5, "fifth": 0.55, "all": 0.85, "java": 2.0, "write": 20.0}
+
+Answer = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Wall seconds of one rival: median and quartiles; CPU and memory where they are known."""
+
+    median: float
+    quartiles: tuple[float, float]
+    cpu_seconds: float | None
+    peak_rss_bytes: int | None
+    runs: int
+
+    @staticmethod
+    def of(answers: Sequence[Answer]) -> Sample:
+        seconds = [a["seconds"] for a in answers]
+        cpu = [a["cpu_seconds"] for a in answers if "cpu_seconds" in a]
+        peak = [a["peak_rss_bytes"] for a in answers if "peak_rss_bytes" in a]
+        low, high = np.quantile(seconds, [0.25, 0.75])
+        return Sample(
+            median=statistics.median(seconds),
+            quartiles=(float(low), float(high)),
+            cpu_seconds=statistics.median(cpu) if cpu else None,
+            peak_rss_bytes=int(max(peak)) if peak else None,
+            runs=len(answers),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One comparison; ``ratio`` > 1 means that desilt is the faster one."""
+
+    name: str
+    rival: str
+    rows: int
+    input_bytes: int
+    desilt: Sample
+    against: Sample
+    to_reach: float | None
+
+    @property
+    def ratio(self) -> float:
+        return self.against.median / self.desilt.median
+
+    @property
+    def cpu_ratio(self) -> float | None:
+        """The same by CPU time, which a busy machine blurs less."""
+        ours, theirs = self.desilt.cpu_seconds, self.against.cpu_seconds
+        return theirs / ours if ours and theirs else None
+
+
+def interleaved(
+    ours: Callable[[], Answer], theirs: Callable[[], Answer], repeats: int
+) -> tuple[Sample, Sample]:
+    """Both in turns; the first turn only warms up."""
+    pairs = [(ours(), theirs()) for _ in range(repeats + 1)][1:]
+    return Sample.of([a for a, _ in pairs]), Sample.of([b for _, b in pairs])
+
+
+def compaction_against_copy(name: str, scale: float, repeats: int) -> Result:
+    """Both get all cores; the copy gets our output's row group size."""
+    data = load(name, scale)
+    with Worker(WORKER) as desilt_worker, Worker(WORKER) as polars_worker:
+
+        def ours() -> Answer:
+            return desilt_worker.call("compact", table=str(data.linked(WORK / "table")))
+
+        def theirs() -> Answer:
+            to = WORK / "copy.parquet"
+            groups = _written_group_rows(WORK / "table")
+            return polars_worker.call(
+                "copy", files=[str(f) for f in data.files], to=str(to), group_rows=groups
+            )
+
+        mine, copy = interleaved(ours, theirs, repeats)
+    return _result(name, "Polars copy", data, mine, copy)
+
+
+def _written_group_rows(table: Path) -> int:
+    """Rows of the first row group of what the compaction wrote: the file that is no hard link."""
+    written = [f for f in table.glob("bucket-0/*.parquet") if f.stat().st_nlink == 1]
+    return int(pq.read_metadata(written[0]).row_group(0).num_rows)
+
+
+def compaction_against_java(scale: float, repeats: int) -> Result:
+    """Java rewrites the same files over and over in one process; its first run warms it up."""
+    data = load("fifth", scale)
+    with Worker(WORKER) as worker:
+        runs = [
+            worker.call("compact", table=str(data.linked(WORK / "table")))
+            for _ in range(repeats + 1)
+        ]
+    with new_java_peer(jvm_options=[JAVA_HEAP]) as java:
+        table = data.linked(WORK / "java")
+        seconds = java.bench_compact(table, repeats=repeats + 1, timeout=3600)
+    theirs = Sample.of([{"seconds": s} for s in seconds[1:]])
+    return _result("java", "Paimon Java", data, Sample.of(runs[1:]), theirs)
+
+
+def read_against_pypaimon(scale: float, repeats: int) -> Result:
+    """A merged read of all columns into memory."""
+    data = load("fifth", scale * READ_SCALE)
+    with Worker(WORKER) as worker, Worker(PEER) as peer:
+        ours, theirs = interleaved(
+            lambda: worker.call("read", table=str(data.path)),
+            lambda: peer.call("read", table=str(data.path)),
+            repeats,
+        )
+    return _result("read", "pypaimon", data, ours, theirs)
+
+
+def write_against_pypaimon(scale: float, repeats: int) -> Result:
+    """One commit into a new table, rows in memory and in no order."""
+    rows = int(WRITE_ROWS * scale)
+    source = WORK / "rows.parquet"
+    keys = np.random.default_rng(SEED).permutation(rows * 5)[:rows].astype(np.int64)
+    frame(keys, SEED).write_parquet(source)
+
+    def fresh(name: str) -> str:
+        shutil.rmtree(WORK / name, ignore_errors=True)
+        made = desilt.Catalog(str(WORK / name)).create_table(
+            TABLE, SCHEMA, primary_key=["id"], options=OPTIONS
+        )
+        return made.path
+
+    with Worker(WORKER) as worker, Worker(PEER) as peer:
+        ours, theirs = interleaved(
+            lambda: worker.call("write", table=fresh("ours"), rows=str(source)),
+            lambda: peer.call("write", table=fresh("theirs"), rows=str(source)),
+            repeats,
+        )
+    data = DataSet("write", rows, WORK / "ours" / "bench.db" / "events")
+    return _result("write", "pypaimon", data, ours, theirs)
+
+
+def _result(name: str, rival: str, data: DataSet, ours: Sample, theirs: Sample) -> Result:
+    return Result(name, rival, data.rows, data.size_bytes, ours, theirs, TO_REACH.get(name))
+
+
+def benchmarks(scale: float, repeats: int) -> Mapping[str, Callable[[], Result]]:
+    """By the names that ``--only`` takes, in the order they run."""
+
+    def against_copy(name: str) -> Callable[[], Result]:
+        return lambda: compaction_against_copy(name, scale, repeats)
+
+    few = min(repeats, 3)  # the slow rivals
+    return {
+        **{name: against_copy(name) for name in SETS},
+        "java": lambda: compaction_against_java(scale, min(few, 2)),
+        "write": lambda: write_against_pypaimon(scale, few),
+        "read": lambda: read_against_pypaimon(scale, few),
+    }
+
+
+def drawn(results: Sequence[Result]) -> Table:
+    """The results for eyes."""
+    table = Table(
+        *("what", "rows", "input", "desilt s (quartiles)", "rival", "rival s (quartiles)"),
+        *("ratio", "to reach", "CPU ratio", "peak RSS"),
+        title="desilt against others: ratio = rival's median ÷ desilt's",
+    )
+    for r in results:
+        peak = r.desilt.peak_rss_bytes
+        table.add_row(
+            *(r.name, f"{r.rows / 1e6:.2f} M", f"{r.input_bytes / 1e6:.0f} MB", _times(r.desilt)),
+            *(r.rival, _times(r.against), f"{r.ratio:.2f}"),
+            *("-" if x is None else f"{x:.2f}" for x in (r.to_reach, r.cpu_ratio)),
+            "-" if peak is None else f"{peak / 2**20:.0f} MiB",
+        )
+    return table
+
+
+def _times(sample: Sample) -> str:
+    low, high = sample.quartiles
+    return f"{sample.median:.2f} ({low:.2f}–{high:.2f})"
+
+
+def machine() -> dict[str, str]:
+    """What the numbers were made on."""
+    return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "processors": f"{os.cpu_count()} × {platform.processor() or platform.machine()}",
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "polars": pl.__version__,
+    }
+
+
+def main() -> None:
+    """What ``make bench`` runs."""
+    parser = argparse.ArgumentParser(description="desilt against others")
+    parser.add_argument("--only", help="one of: " + ", ".join(benchmarks(1, 1)))
+    parser.add_argument("--scale", type=float, default=1.0, help="1 means 18 million rows")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", type=Path, default=ROOT / "result.json")
+    given = parser.parse_args()
+    chosen = benchmarks(given.scale, given.repeats)
+    if given.only is not None and given.only not in chosen:
+        parser.error(f"--only takes one of: {', '.join(chosen)}")
+    WORK.mkdir(parents=True, exist_ok=True)
+    results: list[Result] = []
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    for name in (given.only,) if given.only else tuple(chosen):
+        results.append(chosen[name]())
+        console.print(drawn(results[-1:]))
+    shutil.rmtree(WORK)
+    console.print(drawn(results))
+    rows = [{**asdict(r), "ratio": r.ratio, "cpu_ratio": r.cpu_ratio} for r in results]
+    given.json.write_text(json.dumps({"machine": machine(), "results": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
