@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := build/.venv-stamp
 
-.PHONY: check test demo bench fmt lint types setup setup-peers setup-tools build clean
+.PHONY: check test demo bench duel fmt lint types setup setup-peers setup-tools build clean
 
 check: lint types test
 

@@ -156,7 +156,7 @@ def _ended(daemon: subprocess.Popen[bytes]) -> int:
 
 def _report(look: Look, sent: Sent, proof: Proof) -> None:
     written = look.appended_files
-    amplification = look.buckets["write_amplification"].max()
+    amplification = max(look.buckets["write_amplification"].drop_nulls().to_list(), default=None)
     print(f"the writer sent {sent.events} events in {sent.batches} commits, {written} files")
     print(
         f"without desilt: {written} files, {look.appends} sorted runs in a bucket; "

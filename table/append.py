@@ -63,7 +63,8 @@ def pack_all_unordered(files: Sequence[DataFile], options: PackOptions) -> tuple
     """Full compaction without buckets: every small file, however few, if there are two."""
     chosen = [f for f in files if options.force or f.size_bytes < options.small_bytes]
     bins = pack_unordered(chosen, options)
-    left = [f for f in chosen if not any(f in group for group in bins)]
+    packed = {f.name for group in bins for f in group}
+    left = [f for f in chosen if f.name not in packed]
     if len(left) > 1 or (left and options.force):
         bins = (*bins, tuple(sorted(left, key=lambda f: (f.min_sequence, f.name))))
     return bins

@@ -12,13 +12,13 @@ from urllib.parse import unquote, urlparse
 
 from . import paths
 from .datatypes import DataType
-from .errors import InvalidRequest, TableMissing, UnsupportedFeature
+from .errors import InvalidRequest, TableError, TableMissing, UnsupportedFeature
 from .handle import TableHandle, World
 from .schema import check_supported, columns_of, dump_schema, new_schema
 from .storage import LocalStorage, Storage
 from .table import Table
 
-_NAME = re.compile(r"^[^\s./\\$][^/\\.$]*$")
+_NAME = re.compile(r"[^\s./\\$\x00-\x1f][^/\\.$\x00-\x1f]*")
 SCHEMA_PREFIX = "schema-"
 
 
@@ -27,10 +27,15 @@ def local_path(uri: str) -> str:
 
     Raises:
         UnsupportedFeature: another scheme.
+        InvalidRequest: no path, or one on another host.
     """
     parsed = urlparse(uri)
+    if parsed.scheme == "file" and parsed.netloc not in ("", "localhost"):
+        raise InvalidRequest("a file URI has three slashes", uri=uri)
     if parsed.scheme in ("", "file"):
         path = unquote(parsed.path) if parsed.scheme == "file" else uri
+        if not path.strip():
+            raise InvalidRequest("the path is empty", uri=repr(uri))
         return _absolute(path)
     raise UnsupportedFeature("warehouse scheme is not supported", scheme=parsed.scheme, uri=uri)
 
@@ -121,7 +126,7 @@ class Catalog:
 
     def _root(self, name: str) -> str:
         database, dot, table = name.partition(".")
-        if not dot or not _NAME.match(database) or not _NAME.match(table):
+        if not dot or not _NAME.fullmatch(database) or not _NAME.fullmatch(table):
             raise InvalidRequest("a table name is db.table", name=name)
         return f"{self.warehouse}/{database}.db/{table}"
 
@@ -144,6 +149,6 @@ def _opened(handle: TableHandle) -> Table:
         raise TableMissing("no table here", table=handle.name, path=handle.root)
     try:
         check_supported(handle.latest_schema())
-    except (UnsupportedFeature, InvalidRequest) as error:
+    except TableError as error:
         raise error.at(table=handle.name) from error
     return Table(handle)

@@ -6,6 +6,7 @@ what a dead one left behind is known.
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ import polars as pl
 from . import paths
 from .commit import CommitOutcome, Committer, removed, upgraded
 from .commit_files import CommitRequest
-from .errors import CommitConflict, FileMissing, OutcomeUnknown, TableError
+from .errors import CommitConflict, FileMissing, InvalidRequest, OutcomeUnknown, TableError
 from .handle import TableHandle
 from .manifest.entry import EntryKind, ManifestEntry
 from .metadata import MetadataReader
@@ -136,6 +137,9 @@ def discard(handle: TableHandle, plan: CompactionPlan, result: RewriteResult) ->
         handle.storage.delete([paths.data_file(folder, name) for name in names])
 
 
+_TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
 @dataclass(frozen=True, slots=True)
 class SweepResult:
     """``committed``: the task's snapshot is there; ``deleted``: leftovers that were removed."""
@@ -151,8 +155,11 @@ def sweep(handle: TableHandle, task_id: str, partition: str, bucket: int) -> Swe
     main branch ever held.
 
     Raises:
+        InvalidRequest: not the id of a task; an empty one would match every file.
         StorageUnavailable, CorruptTable: nothing is removed then.
     """
+    if _TASK_ID.fullmatch(task_id) is None:
+        raise InvalidRequest("not a task id", task_id=task_id, table=handle.name)
     folder = directory(handle, partition, bucket)
     data = [s.name for s in handle.storage.list(folder) if task_id in s.name]
     manifest_folder = paths.manifest_dir(handle.root)

@@ -32,16 +32,25 @@ class ColumnMap:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """How to turn a file's columns into the wanted ones, in the wanted order."""
+    """How to turn a file's columns into the wanted ones, in the wanted order.
+
+    ``carrier``: a column of the file that is read where no wanted one is in it, to count its rows.
+    """
 
     columns: tuple[ColumnMap, ...]
+    carrier: str | None = None
 
     @property
     def sources(self) -> tuple[str, ...]:
-        return tuple(c.source for c in self.columns if c.source is not None)
+        """Columns to read from the file; never none, or its rows could not be counted."""
+        found = tuple(c.source for c in self.columns if c.source is not None)
+        return found or (() if self.carrier is None else (self.carrier,))
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
-        return frame.select(self.expressions())
+        """The wanted columns of as many rows as ``frame`` has."""
+        if any(c.source is not None for c in self.columns):
+            return frame.select(self.expressions())
+        return frame.with_columns(self.expressions()).select(c.name for c in self.columns)
 
     def expressions(self) -> list[pl.Expr]:
         return [_expression(c) for c in self.columns]
@@ -84,7 +93,7 @@ def project(
                 file=path,
             )
         columns.append(ColumnMap(target.name, source.name, target.type))
-    return Projection(tuple(columns))
+    return Projection(tuple(columns), carrier=min(present, default=None))
 
 
 def lossless(old: DataType, new: DataType) -> bool:

@@ -101,9 +101,8 @@ class TableObserver:
         if latest_id == self.snapshot_id and (latest_id is not None or self._schema is not None):
             return False
         latest = store.latest()
-        known = self._snapshot
-        if known is not None and (latest is None or latest.id < known.id):
-            self._schema = None  # another table stands here now, with schema ids of its own
+        if (0 if latest is None else latest.id) < max(self.snapshot_id or 0, self._spend_upto):
+            self._forget()
         self._load_schema()
         if latest is None:
             self._snapshot, self._live = None, pl.DataFrame(schema=SLIM_SCHEMA)
@@ -115,6 +114,13 @@ class TableObserver:
         self._added = self._added_of(live, added, fresh)
         self._live, self._snapshot = live, latest
         return True
+
+    def _forget(self) -> None:
+        """Ids went back: another table stands here now, with schema ids and bytes of its own."""
+        self._snapshot = self._schema = None
+        self._live = pl.DataFrame(schema=SLIM_SCHEMA)
+        self._added = pl.DataFrame(schema=_ADDED_SCHEMA)
+        self._spend, self._spend_upto = {}, 0
 
     def _load_schema(self) -> None:
         newest = self.handle.latest_schema_id()

@@ -15,8 +15,8 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from . import paths
-from .errors import InvalidRequest
-from .format.parquet import ParquetSource
+from .data_file import read_columns
+from .errors import InvalidRequest, TableError
 from .handle import TableHandle
 from .lsm.merge import MergeRule, merge
 from .lsm.run import LsmFile, lsm_file
@@ -25,7 +25,6 @@ from .lsm.slices import slices
 from .manifest.entry import SLIM_SCHEMA, DataFile, frame_entries
 from .metadata import MetadataReader
 from .plan import partition_text, refuse_files
-from .rewrite import file_projection
 from .row import decode_row, series_from_values
 from .schema import Field, TableSchema, check_supported
 from .snapshot import Snapshot
@@ -46,16 +45,14 @@ def scan_table(
         InvalidRequest: an unknown column or snapshot.
         UnsupportedFeature: the table needs what this release does not have.
     """
-    schema = handle.latest_schema()
-    check_supported(schema)
-    snapshot = _snapshot(handle, snapshot_id)
-    if snapshot is not None and snapshot_id is not None:
-        schema = handle.schema(snapshot.schema_id)
-        check_supported(schema)
+    try:
+        reader = _reader(handle, snapshot_id)
+    except TableError as error:
+        raise error.at(table=handle.name) from error
+    schema = reader.schema
     for name in columns or ():
         if name not in schema.names:
             raise InvalidRequest("no such column", column=name, table=handle.name)
-    reader = _Reader(handle, schema, snapshot)
 
     def batches(
         with_columns: list[str] | None,
@@ -69,6 +66,17 @@ def scan_table(
     if filter is not None:
         lazy = lazy.filter(filter)
     return lazy.select(columns) if columns is not None else lazy
+
+
+def _reader(handle: TableHandle, snapshot_id: int | None) -> _Reader:
+    """Reads in the newest schema, or in that of the snapshot asked for."""
+    schema = handle.latest_schema()
+    check_supported(schema)
+    snapshot = _snapshot(handle, snapshot_id)
+    if snapshot is not None and snapshot_id is not None:
+        schema = handle.schema(snapshot.schema_id)
+        check_supported(schema)
+    return _Reader(handle, schema, snapshot)
 
 
 def _snapshot(handle: TableHandle, snapshot_id: int | None) -> Snapshot | None:
@@ -85,7 +93,7 @@ class _Reader:
 
     def __init__(self, handle: TableHandle, schema: TableSchema, snapshot: Snapshot | None) -> None:
         self._handle = handle
-        self._schema = schema
+        self.schema = schema
         self._live = pl.DataFrame(schema=SLIM_SCHEMA)
         if snapshot is not None:
             reader = MetadataReader(handle)
@@ -95,9 +103,9 @@ class _Reader:
     def batches(
         self, wanted: Sequence[str] | None, predicate: pl.Expr | None, limit: int | None
     ) -> Iterator[pl.DataFrame]:
-        output = list(wanted) if wanted is not None else list(self._schema.names)
+        output = list(wanted) if wanted is not None else list(self.schema.names)
         asked = predicate.meta.root_names() if predicate is not None else []
-        needed = tuple(n for n in self._schema.names if n in {*output, *asked})
+        needed = tuple(n for n in self.schema.names if n in {*output, *asked})
         left = limit
         for frame in self._frames(needed, predicate, set(asked)):
             part = frame.select(output)
@@ -112,21 +120,23 @@ class _Reader:
         self, needed: tuple[str, ...], predicate: pl.Expr | None, asked: set[str]
     ) -> Iterator[pl.DataFrame]:
         early = predicate is not None and asked <= {
-            *self._schema.primary_keys, *self._schema.partition_keys
+            *self.schema.primary_keys, *self.schema.partition_keys
         }  # fmt: skip
-        on_partition = predicate is not None and asked <= set(self._schema.partition_keys)
+        on_partition = predicate is not None and asked <= set(self.schema.partition_keys)
         for partition, bucket, files in self._buckets():
             if on_partition and predicate is not None and not self._holds(partition, predicate):
                 continue
-            folder = paths.bucket_dir(
-                self._handle.root, partition_text(self._schema, partition), bucket
-            )
-            if self._schema.keyed:
+            text = partition_text(self.schema, partition)
+            folder = paths.bucket_dir(self._handle.root, text, bucket)
+            if self.schema.keyed:
                 frames = self._keyed(folder, files, needed, predicate if early else None)
             else:
                 frames = self._plain(folder, files, needed)
-            for frame in frames:
-                yield frame if predicate is None else frame.filter(predicate)
+            try:
+                for frame in frames:
+                    yield frame if predicate is None else frame.filter(predicate)
+            except TableError as error:
+                raise error.at(table=self._handle.name, partition=text, bucket=bucket) from error
 
     def _buckets(self) -> Iterator[tuple[bytes, int, list[DataFile]]]:
         keys = self._live.select("partition", "bucket").unique().sort("partition", "bucket")
@@ -137,8 +147,8 @@ class _Reader:
             yield partition, bucket, [e.file for e in entries]
 
     def _holds(self, partition: bytes, predicate: pl.Expr) -> bool:
-        keys = self._schema.partition_keys
-        types = self._schema.types(keys)
+        keys = self.schema.partition_keys
+        types = self.schema.types(keys)
         values = decode_row(partition, types)
         row = pl.DataFrame(
             [series_from_values(k, [v], t) for k, v, t in zip(keys, values, types, strict=True)]
@@ -150,19 +160,19 @@ class _Reader:
     def _plain(
         self, folder: str, files: list[DataFile], needed: tuple[str, ...]
     ) -> Iterator[pl.DataFrame]:
-        fields = [f for f in self._schema.fields if f.name in needed] or [self._schema.fields[0]]
+        fields = [f for f in self.schema.fields if f.name in needed] or [self.schema.fields[0]]
         for file in sorted(files, key=lambda f: (f.min_sequence, f.creation_millis or 0, f.name)):
             yield from self._file(folder, file, fields)
 
     def _keyed(
         self, folder: str, files: list[DataFile], needed: tuple[str, ...], early: pl.Expr | None
     ) -> Iterator[pl.DataFrame]:
-        rule = MergeRule.of(self._schema)
+        rule = MergeRule.of(self.schema)
         names = {*rule.columns, *needed}
         if early is not None:
             names |= set(early.meta.root_names())
-        fields = [f for f in self._schema.physical if f.name in names]
-        types = self._schema.types(self._schema.trimmed_keys)
+        fields = [f for f in self.schema.physical if f.name in names]
+        types = self.schema.types(self.schema.trimmed_keys)
         for section in sections(lsm_file(f, types) for f in files):
             for frame in self._section(folder, section, fields, rule, early):
                 yield frame.select(needed)
@@ -193,9 +203,5 @@ class _Reader:
                     yield kept
 
     def _file(self, folder: str, file: DataFile, fields: Sequence[Field]) -> Iterator[pl.DataFrame]:
-        path = paths.data_file(folder, file.name)
-        source = ParquetSource(self._handle.storage, path)
-        projection = file_projection(self._handle, self._schema, fields, file, source, path)
-        for chunk in source.chunks(SCAN_CHUNK_BYTES):
-            raw = source.read(chunk, projection.sources or (next(iter(source.columns)),))
-            yield projection.apply(raw)
+        place = (folder, file)
+        return read_columns(self._handle, self.schema, fields, place, SCAN_CHUNK_BYTES)

@@ -145,7 +145,7 @@ def load_schema(data: bytes, path: str) -> TableSchema:
         )
     except KeyError as error:
         raise CorruptTable("schema lacks a field", field=error.args[0], file=path) from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise CorruptTable("schema is not readable", reason=str(error), file=path) from error
 
 
@@ -222,6 +222,14 @@ def new_schema(
     )
     if not fields:
         raise InvalidRequest("a table needs a column")
+    for keys in (primary_key, partition_by):
+        if len(set(keys)) != len(keys):
+            raise InvalidRequest("a key column repeats", columns=",".join(keys))
+    if primary_key and not set(partition_by) <= set(primary_key):
+        raise InvalidRequest(
+            "the primary key must hold every partition column",
+            column=min(set(partition_by) - set(primary_key)),
+        )
     try:
         schema = TableSchema(
             0, fields, tuple(partition_by), tuple(primary_key), dict(options),

@@ -91,7 +91,7 @@ def load_snapshot(data: bytes, path: str) -> Snapshot:
         )
     except KeyError as error:
         raise CorruptTable("snapshot lacks a field", field=error.args[0], file=path) from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise CorruptTable("snapshot is not readable", reason=str(error), file=path) from error
 
 

@@ -119,7 +119,8 @@ class KeyedExpectation:
         feed = self._feed(frames, narrow)
         keys = order[pl.Series(feed)]
         key = keys.to_series() if keys.width == 1 else keys.to_struct()
-        return feed[key.is_last_distinct().to_numpy()]
+        last: npt.NDArray[np.bool_] = key.is_last_distinct().to_numpy()
+        return np.asarray(feed[last], dtype=np.int64)
 
     def _feed(self, frames: Sequence[pl.DataFrame], narrow: pl.DataFrame) -> npt.NDArray[np.int64]:
         """Row positions in feed order, keys aside: the oldest record first.
@@ -141,15 +142,19 @@ class KeyedExpectation:
 
 def _feed_by_run(frames: Sequence[pl.DataFrame]) -> npt.NDArray[np.int64] | None:
     """Row positions, the rows of older frames first; None where sequence ranges overlap."""
-    spans = [
-        (f.get_column(SEQUENCE).min(), f.get_column(SEQUENCE).max(), i)
-        for i, f in enumerate(frames)
-    ]
-    spans.sort()  # type: ignore[type-var]  # sequences are never null
+    spans = sorted((*_span(f.get_column(SEQUENCE)), i) for i, f in enumerate(frames))
     if any(left[1] >= right[0] for left, right in pairwise(spans)):
         return None
     starts = np.cumsum([0, *(f.height for f in frames)])
-    return np.concatenate([np.arange(starts[i], starts[i + 1]) for _, _, i in spans])
+    parts: list[npt.NDArray[np.int64]]
+    parts = [np.arange(starts[i], starts[i + 1], dtype=np.int64) for _, _, i in spans]
+    return np.concatenate(parts)
+
+
+def _span(sequence: pl.Series) -> tuple[int, int]:
+    """Smallest and largest; sequences are never null."""
+    numbers = sequence.to_numpy()
+    return int(numbers.min()), int(numbers.max())
 
 
 class AppendExpectation:

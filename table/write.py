@@ -19,7 +19,7 @@ from . import paths
 from .bucket import bucket_numbers, encode_partitions
 from .commit import CommitOutcome, Committer
 from .commit_files import BATCH_IDENTIFIER, CommitRequest
-from .datatypes import BYTES, STRINGS, DataType, Root, to_polars
+from .datatypes import BYTES, INTEGERS, MAX_LENGTH, STRINGS, DataType, Root, to_polars
 from .errors import BadData, InvalidRequest, OutcomeUnknown, TableError
 from .handle import TableHandle
 from .lsm.merge import MergeRule, last_of_each_key
@@ -122,10 +122,27 @@ def conform(frame: pl.DataFrame, schema: TableSchema) -> pl.DataFrame:
                 "values do not fit the column", column=field.name, type=str(field.type),
                 reason=str(error).splitlines()[0],
             ) from error  # fmt: skip
+        misfit = _misfit(given, series, field.type)
+        if misfit is not None:
+            raise BadData(
+                "values do not fit the column", column=field.name, type=str(field.type),
+                reason=misfit,
+            )  # fmt: skip
         if not field.type.nullable and series.null_count():
             raise BadData("null in a NOT NULL column", column=field.name)
         columns.append(series)
     return pl.DataFrame(columns)
+
+
+def _misfit(given: pl.Series, series: pl.Series, data_type: DataType) -> str | None:
+    """What the cast let pass although it changed values or their type's length forbids them."""
+    if data_type.root in INTEGERS and (given.dtype.is_float() or given.dtype.is_decimal()):
+        return None if (series.cast(given.dtype) == given).all() else "fractions would be cut off"
+    if data_type.root not in STRINGS | BYTES or data_type.length == MAX_LENGTH:
+        return None
+    text = data_type.root in STRINGS
+    sizes = series.str.len_chars() if text else series.bin.size()
+    return "longer than the type allows" if (sizes > data_type.length).any() else None
 
 
 def _kind_numbers(kinds: pl.Series | None, height: int) -> pl.Series:
@@ -135,11 +152,12 @@ def _kind_numbers(kinds: pl.Series | None, height: int) -> pl.Series:
         raise InvalidRequest("one kind a row is needed", rows=height, kinds=len(kinds))
     try:
         if kinds.dtype == pl.String:
-            return kinds.replace_strict(KINDS, return_dtype=pl.Int8)
-        numbers = kinds.cast(pl.Int8)
+            numbers = kinds.replace_strict(KINDS, return_dtype=pl.Int8)
+        else:
+            numbers = kinds.cast(pl.Int8)
     except pl.exceptions.PolarsError as error:
         raise InvalidRequest("row kinds are +I, -U, +U, -D") from error
-    if not numbers.is_between(0, 3).all() or numbers.null_count():
+    if kinds.dtype.is_float() or not numbers.is_between(0, 3).all() or numbers.null_count():
         raise InvalidRequest("row kinds are +I, -U, +U, -D")
     return numbers
 

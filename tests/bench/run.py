@@ -5,7 +5,7 @@ links to the same files; what is reported is the median and the quartiles, and t
 
 | name | desilt | against |
 |---|---|---|
-| distinct, fifth, all | full compaction of five files, verified, published | Polars copying the files |
+| distinct, fifth, all | full compaction of five files, verified and published | Polars copying |
 | java | full compaction of `fifth` | Paimon's own Java library |
 | write, read | keyed write, merged read (scaled down) | pypaimon |
 """

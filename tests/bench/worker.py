@@ -37,9 +37,7 @@ def compact(table: str) -> Answer:
     if plan is None:
         raise RuntimeError("nothing was due")
     result = rewrite(plan, RewriteOptions())
-    outcome = commit(plan, result)
-    if outcome.snapshot_id is None:
-        raise RuntimeError("nothing was published")
+    commit(plan, result)
     return {"rows": result.rows_out, "bytes": result.bytes_written}
 
 

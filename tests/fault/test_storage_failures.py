@@ -144,7 +144,9 @@ def test_a_write_answers_truly_whichever_storage_call_fails(tmp_path: Path) -> N
 
         _check(outcome, after, 1, fault)
         assert not store.unaccounted(before, root)
-        assert rows_of(after) in ((old, new) if outcome is OutcomeUnknown else (_seen(outcome, old, new),))  # noqa: E501
+        assert rows_of(after) in (
+            (old, new) if outcome is OutcomeUnknown else (_seen(outcome, old, new),)
+        )  # noqa: E501
 
 
 def _seen(
@@ -182,9 +184,7 @@ def test_a_full_disk_is_a_failing_store_and_changes_nothing(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("method", ["write", "close", "create"])
-def test_a_disk_that_fills_up_while_writing_is_a_failing_store(
-    method: str, tmp_path: Path
-) -> None:
+def test_a_disk_that_fills_up_while_writing_is_a_failing_store(method: str, tmp_path: Path) -> None:
     table = FULL.build(tmp_path)
     files = files_below(table.path)
     store = FaultyStorage(fault=Failure(0, forever=True, methods=frozenset({method})))

@@ -8,6 +8,7 @@ every reader that filters.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from support.shapes import Limits, Shape
 
 from desilt.table import paths
 from desilt.table.catalog import open_table
+from desilt.table.errors import BadData
 from desilt.table.manifest.entry import FileSource, ManifestEntry, frame_entries
 from desilt.table.metadata import MetadataReader
 from desilt.table.plan import partition_text
@@ -90,7 +92,7 @@ def played(history: History, peers: dict[str, Peer], creator: str, warehouse: Pa
     return play
 
 
-@pytest.mark.parametrize("seed", range(5000, 5008))
+@pytest.mark.parametrize("seed", range(5000, 5006))
 def test_java_lists_the_files_that_we_list(
     java: Peer, java09: Peer, tmp_path: Path, seed: int
 ) -> None:
@@ -101,10 +103,8 @@ def test_java_lists_the_files_that_we_list(
     assert by_name(java09.files(play.path)) == by_name(listed(play.path))
 
 
-@pytest.mark.parametrize("seed", range(6000, 6012))
-def test_our_files_are_described_as_their_rows_are(
-    java: Peer, tmp_path: Path, seed: int
-) -> None:
+@pytest.mark.parametrize("seed", range(6000, 6009))
+def test_our_files_are_described_as_their_rows_are(java: Peer, tmp_path: Path, seed: int) -> None:
     history = History(seed, Limits(), keyed=seed % 4 != 3)
     play = played(history, {}, DESILT, tmp_path)
     schema = open_table(str(play.path)).schema
@@ -181,7 +181,29 @@ def bound(
         if low is None or high is None:
             assert low is high, name
             continue
-        least, most = series_from_values(name, [low, high], kind)
         assert not column.dtype.is_float() or not column.is_nan().any(), name
-        assert (column.drop_nulls() >= least).all(), name
-        assert (column.drop_nulls() <= most).all(), name
+        least, most = series_from_values(name, [low, high], kind).to_list()
+        values = column.drop_nulls().to_list()
+        assert least <= min(values), name
+        assert most >= max(values), name
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01", "1677-09-20", "2262-04-12", "9999-12-31"])
+@pytest.mark.parametrize("zone", ["", " WITH LOCAL TIME ZONE"])
+def test_nanoseconds_that_64_bits_cannot_hold_are_refused(
+    java: Peer, tmp_path: Path, moment: str, zone: str
+) -> None:
+    """Polars makes the largest number of them: a compaction would change the rows for good."""
+    columns = {"k": "INT NOT NULL", "v": f"TIMESTAMP(9){zone}"}
+    path = java.create_table(tmp_path, "t", columns, primary_keys=["k"], options={"bucket": "1"})
+    ms = (date.fromisoformat(moment) - date(1970, 1, 1)).days * 86_400_000
+    for k in range(2):
+        java.insert(path, [[k, {"ms": ms, "ns": 1}], [9, None]])
+    with pytest.raises(BadData, match="column=v"):
+        open_table(str(path)).scan().collect()
+    with pytest.raises(BadData, match="column=v"):
+        open_table(str(path)).compact("full")
+
+    assert {tuple(row[1].items()) for row in java.read(path)["rows"] if row[1]} == {
+        (("ms", ms), ("ns", 1))
+    }

@@ -149,11 +149,11 @@ def orphans(table: Table) -> set[str]:
         used |= {snapshot.base_manifest_list, snapshot.delta_manifest_list, status.name}
         for meta in metas:
             used |= {meta.name, *reader.slim(meta.name)["name"].to_list()}
-    kept = {"LATEST", "EARLIEST"}
+    used |= {"LATEST", "EARLIEST"}
     return {
         path
         for path in files_below(table.path)
-        if (name := os.path.basename(path)) not in used | kept and "/schema/" not in path
+        if os.path.basename(path) not in used and "/schema/" not in path
     }
 
 

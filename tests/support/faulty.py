@@ -246,9 +246,7 @@ class FaultySink:
 class _CountedFile(io.RawIOBase):
     """The file of a sink as encoders see it: without a descriptor, so every byte comes by here."""
 
-    def __init__(
-        self, called: Callable[[str, Callable[[], int]], int], inner: BinaryIO
-    ) -> None:
+    def __init__(self, called: Callable[[str, Callable[[], int]], int], inner: BinaryIO) -> None:
         self._called = called
         self._inner = inner
 

@@ -21,6 +21,7 @@ from .canonical import Json, parse_type
 from .shapes import (
     VALUE_TYPES,
     Limits,
+    Shape,
     allowed,
     date_text,
     random_shape,
@@ -72,11 +73,18 @@ class _Held:
 class History:
     """One table's life: draw a `batch` (which changes the model), compare with `expected`."""
 
-    def __init__(self, seed: int, limits: Limits | None = None, *, keyed: bool = True) -> None:
+    def __init__(
+        self,
+        seed: int,
+        limits: Limits | None = None,
+        *,
+        keyed: bool = True,
+        shape: Shape | None = None,
+    ) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         self.limits = limits or Limits()
-        self.shape = random_shape(self.rng, self.limits, keyed=keyed)
+        self.shape = shape or random_shape(self.rng, self.limits, keyed=keyed)
         self.log: list[str] = []
         self._partitions = self._partition_pool()
         self._keys = [self._key() for _ in range(KEY_POOL)]
@@ -209,7 +217,11 @@ class History:
     def _plain_columns(self) -> list[str]:
         """Columns that are no key of any kind."""
         options = self.shape.options
-        bound = {*self.shape.primary_keys, *self.shape.partition_keys, options.get("sequence.field")}
+        bound = {
+            *self.shape.primary_keys,
+            *self.shape.partition_keys,
+            options.get("sequence.field"),
+        }
         bound |= set(options.get("bucket-key", "").split(","))
         return [name for name in self.shape.columns if name not in bound]
 

@@ -48,6 +48,7 @@ VALUE_TYPES = (*KEY_TYPES, "TIMESTAMP(9)", "TIMESTAMP(9) WITH LOCAL TIME ZONE", 
 PARTITION_TYPES = ("STRING", "DATE", "INT", "BIGINT", "TIMESTAMP(3)", "BOOLEAN", "TINYINT")
 SEQUENCE_TYPES = ("INT", "BIGINT", "TIMESTAMP(3)", "TIMESTAMP(6)", "DOUBLE", "DECIMAL(20, 2)")
 
+
 @dataclass(frozen=True)
 class Limits:
     """What a history must leave out for the sake of the libraries that take part in it."""

@@ -1,0 +1,159 @@
+"""What a dead task left behind is removed, and never anything else."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+import pytest
+from support.builders import Task, handle_on, keyed_table, live_files, orphans, rows_of, upserts
+from support.faulty import Failure, FaultyStorage, files_below
+
+from desilt.table.compact import sweep
+from desilt.table.errors import CorruptTable, InvalidRequest, StorageUnavailable
+from desilt.table.table import Table
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Table:
+    table = keyed_table(tmp_path)
+    table.write(upserts(5, "a"))
+    table.write(upserts(5, "b", start=3))
+    return table
+
+
+def _left_behind(table: Table) -> Task:
+    """A task that died between its rewrite and its commit."""
+    task = Task.of(table.handle)
+    task.rewrite(task.plan())
+    return task
+
+
+def test_sweep_removes_the_files_of_a_task_that_never_committed(table: Table) -> None:
+    task = _left_behind(table)
+    left = orphans(table)
+
+    swept = sweep(table.handle, task.task_id, "", 0)
+
+    assert not swept.committed
+    assert set(swept.deleted) == left
+    assert len(left) == 1
+    assert orphans(table) == set()
+
+
+def test_sweep_twice_removes_nothing_more(table: Table) -> None:
+    task = _left_behind(table)
+    sweep(table.handle, task.task_id, "", 0)
+
+    assert sweep(table.handle, task.task_id, "", 0).deleted == ()
+
+
+def test_sweep_of_a_committed_task_removes_nothing(table: Table) -> None:
+    task = Task.of(table.handle)
+    task.run()
+    files = files_below(table.path)
+
+    swept = sweep(table.handle, task.task_id, "", 0)
+
+    assert swept.committed
+    assert swept.deleted == ()
+    assert files_below(table.path) == files
+
+
+def test_sweep_keeps_files_that_only_an_older_snapshot_reaches(table: Table) -> None:
+    task = Task.of(table.handle)
+    task.run()
+    table.write(upserts(2, "c"))
+    table.compact("full")
+    assert not any(task.task_id in name for name, _ in live_files(table))
+
+    swept = sweep(table.handle, task.task_id, "", 0)
+
+    assert swept.committed
+    assert swept.deleted == ()
+    assert rows_of(table, 3) == rows_of(table, 2)
+
+
+def test_sweep_leaves_the_files_of_other_tasks_alone(table: Table) -> None:
+    mine, other = _left_behind(table), _left_behind(table)
+
+    swept = sweep(table.handle, mine.task_id, "", 0)
+
+    assert all(mine.task_id in path for path in swept.deleted)
+    assert any(other.task_id in path for path in orphans(table))
+
+
+def test_sweep_of_an_unknown_task_removes_nothing(table: Table) -> None:
+    _left_behind(table)
+    files = files_below(table.path)
+
+    assert sweep(table.handle, str(uuid.uuid4()), "", 0).deleted == ()
+    assert files_below(table.path) == files
+
+
+@pytest.mark.parametrize("task_id", ["", "a", "data-", "parquet", "../x", "*"])
+def test_sweep_refuses_what_is_no_task_id(task_id: str, table: Table) -> None:
+    """A journal that was tampered with must not turn a sweep into a broom for everything."""
+    task = _left_behind(table)
+    files = files_below(table.path)
+
+    with pytest.raises(InvalidRequest, match="task id"):
+        sweep(table.handle, task_id, "", 0)
+
+    assert files_below(table.path) == files
+    assert task.task_id
+
+
+@pytest.mark.parametrize("damaged", ["manifest-list", "manifest", "snapshot"])
+@pytest.mark.parametrize("damage", ["truncated", "gone"])
+def test_sweep_removes_nothing_where_a_snapshot_cannot_be_read(
+    damaged: str, damage: str, table: Table
+) -> None:
+    task = _left_behind(table)
+    latest = table.handle.snapshots.latest()
+    assert latest is not None
+    if damaged == "snapshot":
+        path = f"{table.path}/snapshot/snapshot-1"
+    elif damaged == "manifest-list":
+        path = f"{table.path}/manifest/{latest.delta_manifest_list}"
+    else:
+        path = next(
+            p for p in sorted(files_below(f"{table.path}/manifest")) if "manifest-list" not in p
+        )
+    if damage == "truncated":
+        Path(path).write_bytes(Path(path).read_bytes()[:20])
+    elif damaged == "snapshot":
+        pytest.skip("a snapshot that is gone is an expired one")
+    else:
+        os.unlink(path)
+    files = files_below(table.path)
+
+    with pytest.raises(CorruptTable):
+        sweep(table.handle, task.task_id, "", 0)
+
+    assert files_below(table.path) == files
+
+
+def test_sweep_removes_nothing_when_the_store_fails_at_any_look(table: Table) -> None:
+    task = _left_behind(table)
+    files = files_below(table.path)
+    probe = FaultyStorage()
+    sweep(handle_on(table.path, probe), str(uuid.uuid4()), "", 0)
+
+    for at in range(len(probe.calls)):
+        store = FaultyStorage(fault=Failure(at, forever=True))
+        with pytest.raises(StorageUnavailable):
+            sweep(handle_on(table.path, store), task.task_id, "", 0)
+        assert files_below(table.path) == files
+
+
+def test_sweep_works_after_older_snapshots_expired(table: Table) -> None:
+    task = _left_behind(table)
+    os.unlink(f"{table.path}/snapshot/snapshot-1")
+    os.unlink(f"{table.path}/snapshot/EARLIEST")
+
+    swept = sweep(table.handle, task.task_id, "", 0)
+
+    assert len(swept.deleted) == 1
+    assert rows_of(table)
