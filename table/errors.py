@@ -18,6 +18,9 @@ Messages are lower case, without a full stop: what happened, then values as ``ke
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
 
 class DesiltError(Exception):
     """Base of all errors of desilt."""
@@ -44,6 +47,16 @@ class TableError(DesiltError):
         for key, value in context.items():
             self.context.setdefault(key, value)
         return self
+
+
+@contextmanager
+def naming(table: str) -> Generator[None]:
+    """Lets every table error through, with the name of the table in its context."""
+    try:
+        yield
+    except TableError as error:
+        error.at(table=table)
+        raise
 
 
 class CommitConflict(TableError):

@@ -1,8 +1,8 @@
 """A snapshot's manifests, read once each: manifests never change, so their name is their content.
 
-The reader keeps the slim entries of every manifest that the last snapshot used. The next snapshot
-then costs its two manifest lists and the manifests that are new, whatever happened in between: a
-gap, an OVERWRITE, a replaced snapshot.
+The reader keeps the lists and the slim entries of every manifest that the last snapshot used. The
+next snapshot then costs its two manifest lists and the manifests that are new, whatever happened in
+between: a gap, an OVERWRITE, a replaced snapshot.
 """
 
 from __future__ import annotations
@@ -26,10 +26,15 @@ class MetadataReader:
     def __init__(self, handle: TableHandle) -> None:
         self._handle = handle
         self._slim: dict[str, pl.DataFrame] = {}
+        self._lists: dict[str, tuple[ManifestMeta, ...]] = {}
 
     def manifest_list(self, name: str) -> tuple[ManifestMeta, ...]:
-        path = paths.manifest_file(self._handle.root, name)
-        return read_manifest_list(self._handle.storage.read(path), path)
+        found = self._lists.get(name)
+        if found is None:
+            path = paths.manifest_file(self._handle.root, name)
+            found = read_manifest_list(self._handle.storage.read(path), path)
+            self._lists[name] = found
+        return found
 
     def manifests(self, snapshot: Snapshot) -> tuple[ManifestMeta, ...]:
         """Manifests of base and delta, in order."""
@@ -59,7 +64,9 @@ class MetadataReader:
         metas = self.manifests(snapshot)
         live = fold([self.slim(m.name) for m in metas])
         used = {m.name for m in metas}
+        lists = (snapshot.base_manifest_list, snapshot.delta_manifest_list)
         self._slim = {name: frame for name, frame in self._slim.items() if name in used}
+        self._lists = {name: metas for name, metas in self._lists.items() if name in lists}
         return live
 
     def entries(

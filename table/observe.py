@@ -10,12 +10,12 @@ of new file names added by writers, and by compactions; an upgrade adds no name 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
-from .errors import InvalidRequest, TableError
+from .errors import FileMissing, InvalidRequest, TableError, naming
 from .handle import TableHandle
 from .health import BucketFacts, health_frame
 from .lsm.run import lsm_file
@@ -109,7 +109,7 @@ class TableObserver:
             return False
         self.reader.refuse_index(latest)
         fresh = self._new_snapshots(latest)
-        added = [self._account(snapshot) for snapshot in fresh]
+        added = list(self._account_all(fresh))
         live = self.reader.live(latest)
         self._added = self._added_of(live, added, fresh)
         self._live, self._snapshot = live, latest
@@ -146,6 +146,15 @@ class TableObserver:
         between = [store.find(i) for i in range(min(first, latest.id), latest.id)]
         return [*(s for s in between if s is not None), latest]
 
+    def _account_all(self, fresh: Sequence[Snapshot]) -> Iterator[pl.DataFrame]:
+        for snapshot in fresh:
+            try:
+                yield self._account(snapshot)
+            except FileMissing:
+                # Expiry removes an old snapshot's manifests first, and then the snapshot.
+                if snapshot is fresh[-1]:
+                    raise
+
     def _account(self, snapshot: Snapshot) -> pl.DataFrame:
         """Count what the snapshot wrote; returns its level-0 additions with their time."""
         delta = self.reader.delta(snapshot)
@@ -178,8 +187,9 @@ class TableObserver:
 
     def health(self, now_millis: int) -> pl.DataFrame:
         """The health frame of the last refresh: one row per bucket, HEALTH_SCHEMA."""
-        facts = BucketFacts(self._live, self._added, self._per_bucket())
-        return health_frame(facts, self.schema, self.handle.name, now_millis=now_millis)
+        with naming(self.handle.name):
+            facts = BucketFacts(self._live, self._added, self._per_bucket())
+            return health_frame(facts, self.schema, self.handle.name, now_millis=now_millis)
 
     def _per_bucket(self) -> pl.DataFrame:
         """Numbers that need keys: computed anew only for buckets whose files changed."""
@@ -265,10 +275,8 @@ class TableObserver:
         """What a compaction of this bucket would do now; None when nothing is due or it is gone."""
         if self._snapshot is None:
             return None
-        try:
+        with naming(self.handle.name):
             self._load_schema()  # it may have changed without a new snapshot
-        except TableError as error:
-            raise error.at(table=self.handle.name) from error
         found = [
             p for p in self._live["partition"].unique().to_list() if self.label(p) == partition
         ]

@@ -16,7 +16,7 @@ from polars.io.plugins import register_io_source
 
 from . import paths
 from .data_file import read_columns
-from .errors import InvalidRequest, TableError
+from .errors import InvalidRequest, TableError, naming
 from .handle import TableHandle
 from .lsm.merge import MergeRule, merge
 from .lsm.run import LsmFile, lsm_file
@@ -60,7 +60,8 @@ def scan_table(
         n_rows: int | None,
         batch_size: int | None,
     ) -> Iterator[pl.DataFrame]:
-        return reader.batches(with_columns, predicate, n_rows)
+        with naming(handle.name):
+            yield from reader.batches(with_columns, predicate, n_rows)
 
     lazy = register_io_source(batches, schema=schema.polars)
     if filter is not None:

@@ -11,7 +11,7 @@ import polars as pl
 
 from .commit import CommitOutcome, Committer
 from .compact import commit, rewrite
-from .errors import CommitConflict
+from .errors import CommitConflict, naming
 from .handle import TableHandle
 from .observe import TableObserver
 from .plan import CompactionPlan, Mode, PlanOptions
@@ -82,7 +82,8 @@ class Table:
         snapshot_id: int | None = None,
     ) -> pl.LazyFrame:
         """Merged rows as a lazy frame (see `scan_table`)."""
-        return scan_table(self.handle, columns=columns, filter=filter, snapshot_id=snapshot_id)
+        with naming(self.name):
+            return scan_table(self.handle, columns=columns, filter=filter, snapshot_id=snapshot_id)
 
     def write(
         self,
@@ -94,13 +95,17 @@ class Table:
     ) -> CommitOutcome | None:
         """Append rows as one snapshot (see `write_rows`)."""
         options = WriteOptions(user, identifier)
-        return write_rows(self.handle, df, kinds=kinds, options=options, committer=self._committer)
+        with naming(self.name):
+            return write_rows(
+                self.handle, df, kinds=kinds, options=options, committer=self._committer
+            )
 
     def delete(self, keys_df: pl.DataFrame) -> CommitOutcome | None:
         """Delete rows by key: a retract per key, as one snapshot."""
-        rows = delete_rows(keys_df, self.schema)
-        kinds = pl.Series(["-D"]).new_from_index(0, rows.height)
-        return write_rows(self.handle, rows, kinds=kinds, committer=self._committer)
+        with naming(self.name):
+            rows = delete_rows(keys_df, self.schema)
+            kinds = pl.Series(["-D"]).new_from_index(0, rows.height)
+            return write_rows(self.handle, rows, kinds=kinds, committer=self._committer)
 
     def compact(
         self,
@@ -122,7 +127,8 @@ class Table:
         for text, number in observer.buckets():
             if (bucket is not None and number != bucket) or not _within(text, partition):
                 continue
-            compacted = self._compact_bucket(observer, text, number, mode, options)
+            with naming(self.name):
+                compacted = self._compact_bucket(observer, text, number, mode, options)
             if compacted is not None:
                 done.append(compacted)
         return CompactionSummary(tuple(done))

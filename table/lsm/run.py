@@ -51,8 +51,11 @@ class LevelRun:
 
 def lsm_file(file: DataFile, key_types: Sequence[DataType]) -> LsmFile:
     """The file with its key bounds decoded."""
-    low = sort_key(decode_row(file.min_key, key_types), key_types)
-    high = sort_key(decode_row(file.max_key, key_types), key_types)
+    try:
+        low = sort_key(decode_row(file.min_key, key_types), key_types)
+        high = sort_key(decode_row(file.max_key, key_types), key_types)
+    except CorruptTable as error:
+        raise error.at(file=file.name) from error
     if low > high:
         raise CorruptTable("smallest key is above the largest", file=file.name)
     return LsmFile(file, low, high)

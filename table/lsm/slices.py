@@ -19,7 +19,7 @@ from .order import bound_at, order_frame, rows_through
 Bound = tuple[Any, ...]
 
 SLICE_BYTES = 16 * 1024 * 1024
-"""Decoded size that slices are cut to. Measured: a quarter is slower, four times hold more memory."""
+"""Decoded size that slices are cut to. Measured: a quarter is slower, four times hold more."""
 
 
 class RunBuffer:

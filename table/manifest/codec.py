@@ -343,24 +343,37 @@ def _normalised(wire: pl.DataFrame, path: str, *, stats: bool) -> pl.DataFrame:
         raise CorruptTable("manifest lacks a field", field=min(missing), file=path)
     for version in wire["_VERSION"].unique():
         _check_version(version, path)
-    columns = [pl.col(wire_name).alias(ours) for wire_name, ours in _ENTRY_FIELDS]
-    present = {f.name for f in wire.schema["_FILE"].fields}  # type: ignore[attr-defined]
-    file = pl.col("_FILE").struct
-    for name, _, column in _FILE_FIELDS:
-        if column in ("key", "value"):
-            columns += [
-                file.field(name).struct.field(w).alias(f"{column}_{o}") for w, o in _STATS_FIELDS
-            ]
-        elif name in present:
-            columns.append(file.field(name).alias(column))
-        else:
-            columns.append(pl.lit(None, dtype=ENTRY_SCHEMA[column]).alias(column))
     try:
-        whole = wire.select(columns).select(
-            pl.col(name).cast(dtype) for name, dtype in schema.items()
-        )
+        columns = _columns(wire, stats=stats)
+        whole = pl.DataFrame([_typed(columns[name], dtype) for name, dtype in schema.items()])
     except pl.exceptions.PolarsError as error:
         raise CorruptTable("manifest is not readable", reason=str(error), file=path) from error
     if whole["name"].null_count() or whole["partition"].null_count():
         raise CorruptTable("manifest entry lacks a file name or partition", file=path)
     return whole
+
+
+def _columns(wire: pl.DataFrame, *, stats: bool) -> dict[str, pl.Series]:
+    """Our columns, in the wire's types; fields that older writers leave out are null.
+
+    Series by series: an expression costs more than most manifests hold.
+    """
+    columns = {ours: wire.get_column(w).alias(ours) for w, ours in _ENTRY_FIELDS}
+    file = wire.get_column("_FILE").struct.unnest()
+    for name, _, column in _FILE_FIELDS:
+        if column not in ("key", "value"):
+            found = file.get_column(name, default=None)
+            columns[column] = _nulls(column, wire.height) if found is None else found.alias(column)
+        elif stats:
+            parts = file.get_column(name).struct.unnest()
+            for w, o in _STATS_FIELDS:
+                columns[f"{column}_{o}"] = parts.get_column(w).alias(f"{column}_{o}")
+    return columns
+
+
+def _nulls(column: str, height: int) -> pl.Series:
+    return pl.Series(column, [None], ENTRY_SCHEMA[column]).new_from_index(0, height)
+
+
+def _typed(series: pl.Series, dtype: pl.DataType) -> pl.Series:
+    return series if series.dtype == dtype else series.cast(dtype)

@@ -22,7 +22,8 @@ from support.builders import (
 from support.faulty import Failure, FaultyStorage, LostAnswer, files_below
 from support.racers import compact_until, write_and_log
 
-from desilt.table.commit import CommitRequest, Committer
+from desilt.table.commit import Committer
+from desilt.table.commit_files import CommitRequest
 from desilt.table.compact import sweep
 from desilt.table.errors import CommitConflict, OutcomeUnknown
 from desilt.table.manifest.entry import EntryKind

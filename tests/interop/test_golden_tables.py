@@ -46,7 +46,7 @@ def golden(request: pytest.FixtureRequest, tmp_path: Path) -> Golden:
 
 def test_a_golden_table_of_every_writer_is_there() -> None:
     writers = ("java-0.9.0", "java-2.0.0", "pypaimon")
-    assert ARCHIVES == [f"{w}-{kind}" for w in writers for kind in ("appended", "keyed")]
+    assert [f"{w}-{kind}" for w in writers for kind in ("appended", "keyed")] == ARCHIVES
     assert sum(path.stat().st_size for path in FIXTURES.iterdir()) < SIZE_MAX
 
 

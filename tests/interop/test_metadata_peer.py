@@ -204,6 +204,5 @@ def test_nanoseconds_that_64_bits_cannot_hold_are_refused(
     with pytest.raises(BadData, match="column=v"):
         open_table(str(path)).compact("full")
 
-    assert {tuple(row[1].items()) for row in java.read(path)["rows"] if row[1]} == {
-        (("ms", ms), ("ns", 1))
-    }
+    kept = [row for row in java.read(path)["rows"] if row[0] != 9]
+    assert kept == [[k, {"ms": ms, "ns": 1}] for k in range(2)]

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 import pytest
-from support.peers import Peer
+from support.peers import Peer, Picked
 
 from desilt.table.lsm.pick import Growth, PickOptions, RunSize, pick_universal
 
@@ -48,13 +48,13 @@ SHAPES: list[Callable[[random.Random, int], Runs]] = [
 ]
 
 
-def ours(runs: Runs, options: PickOptions) -> dict[str, int] | None:
+def ours(runs: Runs, options: PickOptions) -> Picked | None:
     pick = pick_universal([RunSize(level, size) for level, size in runs], options)
-    return pick and {"output_level": pick.output_level, "count": pick.count}
+    return None if pick is None else {"output_level": pick.output_level, "count": pick.count}
 
 
-def theirs(peer: Peer, runs: Runs, options: PickOptions) -> dict[str, int] | None:
-    picked = peer.pick(
+def theirs(peer: Peer, runs: Runs, options: PickOptions) -> Picked | None:
+    return peer.pick(
         runs,
         trigger=options.trigger,
         max_size_amp=options.size_amplification_percent,
@@ -62,7 +62,6 @@ def theirs(peer: Peer, runs: Runs, options: PickOptions) -> dict[str, int] | Non
         force_up_level0=options.up_level0,
         num_levels=options.max_level + 1,
     )
-    return picked and {"output_level": picked["output_level"], "count": picked["count"]}
 
 
 @pytest.mark.parametrize("runs_of", SHAPES, ids=lambda shape: shape.__name__)

@@ -35,7 +35,7 @@ Row = list[Json]
 Batch = list[Row]
 """Rows as writers take them: a kind in front of the values."""
 
-KEY_POOL = 40
+KEY_POOLS = (40, 40, 300)
 
 _WIDER = {
     "TINYINT": "SMALLINT",
@@ -87,7 +87,8 @@ class History:
         self.shape = shape or random_shape(self.rng, self.limits, keyed=keyed)
         self.log: list[str] = []
         self._partitions = self._partition_pool()
-        self._keys = [self._key() for _ in range(KEY_POOL)]
+        self._keys = [self._key() for _ in range(self.rng.choice(KEY_POOLS))]
+        self._begun = False
         self._held: dict[str, _Held] = {}
         self._appended: list[Row] = []
         self._used: set[int] = set()
@@ -107,8 +108,13 @@ class History:
         return alike(held.row for held in self._held.values() if held.row is not None)
 
     def batch(self, *, retracts: bool = True, repeats: bool = True) -> Batch:
-        """New rows, each behind its kind; the model has taken them in."""
-        count = self.rng.choice([1, 5, 20, 60])
+        """New rows, each behind its kind; the model has taken them in.
+
+        The first one is as large as the pool of keys. Where that is large, a bottom run is far
+        larger than what comes later, and a minor compaction leaves it out.
+        """
+        count = self.rng.choice([1, 5, 20, 60]) if self._begun else len(self._keys)
+        self._begun = True
         if not self.shape.keyed:
             rows = [self._row({}) for _ in range(count)]
             self._appended += rows

@@ -242,6 +242,7 @@ def _options(rng: random.Random, limits: Limits, *, keyed: bool) -> dict[str, st
     choices: dict[str, Sequence[str]] = {
         "bucket": ["1", "1", "2", "4"] if keyed else ["-1", "-1", "1", "3"],
         "num-sorted-run.compaction-trigger": ["", "2", "3"],
+        "compaction.max-size-amplification-percent": ["", "10000"],
         "target-file-size": ["", "", "2 kb"],
         "metadata.stats-mode": ["", "full", "none", "counts", "truncate(3)"],
         "metadata.stats-dense-store": ["", "false"],

@@ -270,11 +270,13 @@ def test_damage_is_named_and_nothing_is_changed(
     assert {path: Path(path).read_bytes() for path in files_below(table.path)} == before
 
 
-def test_a_damaged_old_snapshot_does_not_stop_the_newest_one(table: Table) -> None:
+def test_a_damaged_old_snapshot_is_named_before_anything_is_rewritten(table: Table) -> None:
+    """The newest one can still be read; changing such a table would be reckless."""
     _garbage(Path(f"{table.path}/snapshot/snapshot-1"))
 
     assert len(table.scan().collect()) == 8
-    assert table.compact("full").snapshot_id == 3
+    with pytest.raises(CorruptTable, match="snapshot-1"):
+        table.compact("full")
 
 
 @pytest.mark.parametrize("hint", ["", "x", "99", "-1", "1", "0x2"])
@@ -344,9 +346,7 @@ def test_an_option_that_changes_no_file_is_left_alone(option: str, table: Table)
 @pytest.mark.parametrize(
     "type_value", ["ARRAY<INT>", {"type": "ROW", "fields": []}, "VARIANT", "MONEY", "INT INT"]
 )
-def test_a_type_that_is_not_understood_is_refused_by_name(
-    type_value: object, table: Table
-) -> None:
+def test_a_type_that_is_not_understood_is_refused_by_name(type_value: object, table: Table) -> None:
     path = Path(f"{table.path}/schema/schema-0")
     fields = json.loads(path.read_bytes())["fields"]
     fields[1]["type"] = type_value
@@ -376,7 +376,6 @@ def test_a_type_that_makes_no_sense_is_corrupt(type_value: object, table: Table)
     [
         {"primaryKeys": ["nope"]},
         {"partitionKeys": ["nope"]},
-        {"primaryKeys": "k"},
         {"fields": [{"id": 0, "name": "_KEY_k", "type": "INT"}]},
         {"fields": {}},
         {"fields": None},

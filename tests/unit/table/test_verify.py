@@ -1,381 +1,219 @@
-"""Verification by sabotage: whatever is wrong in a written file, it is found before the commit.
-
-The store lets each test rewrite the finished Parquet file before it is read back. What must be
-found always is tried with every quarter of the columns and with all; a changed value is found with
-all, and with exactly that quarter which holds its column.
-"""
+"""Sabotage of the written file, between its writing and its verification."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 import pytest
-from support.builders import (
-    append_table,
-    copied,
-    handle_on,
-    keyed_table,
-    live_files,
-    orphans,
-    reopened,
-    rows_of,
-    upserts,
-)
-from support.faulty import files_below
+from support.builders import Task, append_table, keyed_table, live_files, reopened, rows_of
+from support.faulty import FaultyStorage, files_below
 
-from desilt.table.compact import CompactionPlan, RewriteOptions, commit, discard, rewrite
+from desilt.table.compact import rewrite
 from desilt.table.errors import VerificationFailed
-from desilt.table.observe import TableObserver
-from desilt.table.plan import PlanOptions
-from desilt.table.storage import LocalStorage
-from desilt.table.storage.local import LocalSink
+from desilt.table.rewrite import RewriteOptions
 from desilt.table.table import Table
-from desilt.table.verify import QUARTERS, quarter
 
-Tamper = Callable[[pl.DataFrame], pl.DataFrame]
-VALUES = tuple(f"v{i}" for i in range(7))
-COLUMNS = {"k": "INT NOT NULL", **dict.fromkeys(VALUES, "STRING")}
-NAMES = tuple(COLUMNS)
-EVERY_CHECK: list[RewriteOptions] = [
-    RewriteOptions(verify="full"),
-    *(RewriteOptions(verify="quarter", turn=turn) for turn in range(QUARTERS)),
-]
+COLUMNS = {"k": "INT NOT NULL", "a": "INT", "b": "STRING", "c": "DOUBLE", "d": "DATE"}
+TURN_OF = {"k": 0, "a": 1, "b": 2, "c": 3, "d": 0}
+Sabotage = Callable[[pl.DataFrame], pl.DataFrame]
 
 
-class TamperedSink(LocalSink):
-    """Rewrites the file when it is finished; what the writer learned of it stays as it was."""
+def _rows(start: int, count: int, text: str) -> pl.DataFrame:
+    keys = pl.int_range(start, start + count, eager=True).cast(pl.Int32).alias("k")
+    return pl.DataFrame(keys).with_columns(
+        a=pl.col("k") * 2, b=pl.lit(text) + pl.col("k").cast(pl.String),
+        c=pl.col("k") / 4, d=pl.lit(19000).cast(pl.Int32).cast(pl.Date),
+    )  # fmt: skip
 
-    def __init__(self, path: str, tamper: Tamper) -> None:
-        super().__init__(path, sync=False)
-        self._target = path
-        self._tamper: Tamper | None = tamper
 
-    def close(self) -> None:
-        super().close()
-        if self._tamper is not None:
-            frame = pl.read_parquet(self._target)
-            self._tamper(frame).cast(frame.schema).write_parquet(self._target)
-            self._tamper = None
-
-
-@dataclass
-class TamperedStorage(LocalStorage):
-    """A store that spoils every data file; ``tampered`` are their paths."""
-
-    tamper: Tamper
-    tampered: list[str] = field(default_factory=list[str])
-
-    def __post_init__(self) -> None:
-        super().__init__(sync=False)
-
-    def open_sink(self, path: str) -> LocalSink:
-        self.tampered.append(path)
-        return TamperedSink(path, self.tamper)
-
-
-# --- tables -------------------------------------------------------------------------------------
-
-
-def rows(keys: range, version: str) -> pl.DataFrame:
-    """Rows whose every value differs from every other."""
-    data = {name: [f"{version}-{name}-{k}" for k in keys] for name in VALUES}
-    return pl.DataFrame({"k": pl.Series(keys, dtype=pl.Int32), **data})
-
-
-def one_key(key: int) -> pl.DataFrame:
-    return pl.DataFrame({"k": pl.Series([key], dtype=pl.Int32)})
-
-
-@pytest.fixture(scope="module")
-def keyed(tmp_path_factory: pytest.TempPathFactory) -> Table:
-    """Three runs: keys 0 to 29, of which 10 to 19 are newer and 5 is deleted.
-
-    Shared by the tests of this module, which commit to copies only.
-    """
-    table = keyed_table(tmp_path_factory.mktemp("keyed"), columns=COLUMNS)
-    table.write(rows(range(30), "old"))
-    table.write(rows(range(10, 20), "new"))
-    table.delete(one_key(5))
-    return table
-
-
-@pytest.fixture(
-    scope="module",
-    params=[{}, {"bucket": "1", "bucket-key": "k"}],
-    ids=["no-buckets", "one-bucket"],
-)
-def appended(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Table:
-    """Three files of ten rows, in each of the two shapes of append tables; shared as `keyed` is."""
-    table = append_table(
-        tmp_path_factory.mktemp("appended"), columns={**COLUMNS, "k": "INT"}, options=request.param
-    )
-    for version in ("a", "b", "c"):
-        table.write(rows(range(10), version))
-    return table
-
-
-def plan_of(table: Table, options: PlanOptions | None = None) -> CompactionPlan:
-    observer = TableObserver(table.handle)
-    observer.refresh()
-    plan = observer.plan("", 0, str(uuid.uuid4()), options or PlanOptions("full"))
-    assert plan is not None
-    return plan
-
-
-def physical(table: Table) -> list[pl.DataFrame]:
-    """Physical rows of each live file, the oldest file first."""
-    files = [pl.read_parquet(f"{table.path}/bucket-0/{name}") for name, _ in live_files(table)]
-    return sorted(files, key=lambda f: f["_SEQUENCE_NUMBER"].min())  # type: ignore[arg-type,return-value]
-
-
-def caught_by(table: Table, tamper: Tamper) -> list[RewriteOptions]:
-    """Rewrite through a spoiling store once with each check: which ones refuse?
-
-    A refused rewrite must leave nothing behind and name its bucket.
-    """
-    before = files_below(table.path)
-    refusing: list[RewriteOptions] = []
-    places: list[tuple[object, object]] = []
-    for options in EVERY_CHECK:
-        storage = TamperedStorage(tamper)
-        plan = plan_of(table)
-        try:
-            result = rewrite(plan, options, handle_on(table.path, storage))
-        except VerificationFailed as error:
-            refusing.append(options)
-            places.append((error.context["table"], error.context["bucket"]))
-        else:
-            discard(table.handle, plan, result)
-        assert storage.tampered, "nothing was written"
-        assert files_below(table.path) == before
-    assert set(places) <= {("db.t", 0)}
-    return refusing
-
-
-def honest(table: Table, folder: Path) -> None:
-    """On a copy: the next run, which nobody spoils, gets through."""
-    copy = reopened(copied(table, folder))
-    wanted = rows_of(copy)
-    plan = plan_of(copy)
-    commit(plan, rewrite(plan, RewriteOptions(verify="full"), copy.handle))
-
-    assert len(live_files(copy)) == 1
-    assert rows_of(copy) == wanted
-    assert not orphans(copy)
-
-
-# --- what is always found -----------------------------------------------------------------------
-
-
-def lost(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.slice(1)
-
-
-def lost_in_the_middle(frame: pl.DataFrame) -> pl.DataFrame:
-    return pl.concat([frame.head(7), frame.slice(8)])
-
-
-def doubled(frame: pl.DataFrame) -> pl.DataFrame:
-    return pl.concat([frame.head(4), frame.slice(3)])
-
-
-def one_for_another(frame: pl.DataFrame) -> pl.DataFrame:
-    """One row lost and its neighbour doubled: as many rows as before."""
-    return pl.concat([frame.head(3), frame.slice(2, 1), frame.slice(4)])
-
-
-def swapped(frame: pl.DataFrame) -> pl.DataFrame:
-    """Two neighbours in the wrong order: the same rows."""
-    return pl.concat([frame.head(3), frame.slice(4, 1), frame.slice(3, 1), frame.slice(5)])
-
-
-def another_kind(kind: int) -> Tamper:
-    def tamper(frame: pl.DataFrame) -> pl.DataFrame:
-        changed = pl.when(pl.col("_KEY_k") == 12).then(kind).otherwise(pl.col("_VALUE_KIND"))
-        return frame.with_columns(changed.alias("_VALUE_KIND"))
-
-    return tamper
-
-
-def another_sequence(frame: pl.DataFrame) -> pl.DataFrame:
-    changed = pl.when(pl.col("_KEY_k") == 12).then(0).otherwise(pl.col("_SEQUENCE_NUMBER"))
-    return frame.with_columns(changed.alias("_SEQUENCE_NUMBER"))
-
-
-def another_key(frame: pl.DataFrame) -> pl.DataFrame:
-    """The last key moves, and the order still holds."""
-    return frame.with_columns(
-        pl.when(pl.col("_KEY_k") == 29).then(99).otherwise(pl.col("_KEY_k")).alias("_KEY_k")
-    )
-
-
-ROWS: dict[str, Tamper] = {
-    "a row was lost": lost,
-    "a row in the middle was lost": lost_in_the_middle,
-    "every row was lost": lambda frame: frame.clear(),
-    "a row was doubled": doubled,
-    "one row was lost and another doubled": one_for_another,
-    "two rows were swapped": swapped,
-    "all rows were reversed": lambda frame: frame.reverse(),
-}
-SYSTEM: dict[str, Tamper] = {
-    "an insert became an update": another_kind(2),
-    "an insert became a delete": another_kind(3),
-    "a sequence number changed": another_sequence,
-    "a key changed": another_key,
-}
-
-
-@pytest.mark.parametrize("what", [*ROWS, *SYSTEM])
-def test_keyed_rewrite_is_always_refused_when(keyed: Table, tmp_path: Path, what: str) -> None:
-    assert caught_by(keyed, {**ROWS, **SYSTEM}[what]) == EVERY_CHECK
-    honest(keyed, tmp_path)
-
-
-@pytest.mark.parametrize("what", ROWS)
-def test_append_rewrite_is_always_refused_when(appended: Table, tmp_path: Path, what: str) -> None:
-    assert caught_by(appended, ROWS[what]) == EVERY_CHECK
-    honest(appended, tmp_path)
-
-
-def put_in(row: pl.DataFrame) -> Tamper:
-    """The row in the place of the one with its key."""
-    key: int = row.item(0, "_KEY_k")
-    return lambda f: pl.concat([f.filter(pl.col("_KEY_k") != key), row]).sort("_KEY_k")
-
-
-def test_keyed_rewrite_is_always_refused_when_an_older_version_won(keyed: Table) -> None:
-    older = physical(keyed)[0].filter(pl.col("_KEY_k") == 15)
-
-    assert caught_by(keyed, put_in(older)) == EVERY_CHECK
-
-
-def test_keyed_rewrite_is_always_refused_when_a_deleted_row_came_back(keyed: Table) -> None:
-    dead = physical(keyed)[0].filter(pl.col("_KEY_k") == 5)
-
-    assert caught_by(keyed, put_in(dead)) == EVERY_CHECK
-
-
-@pytest.mark.parametrize("order", ["ascending", "descending"])
-def test_keyed_rewrite_is_always_refused_when_the_sequence_field_was_ignored(
-    tmp_path: Path, order: str
-) -> None:
-    """The row written last is not the winner here."""
-    options = {"sequence.field": "s", "sequence.field.sort-order": order}
-    table = keyed_table(tmp_path, columns={**COLUMNS, "s": "INT"}, options=options)
-    first, second = (9, 1) if order == "ascending" else (1, 9)
-    table.write(rows(range(30), "wins").with_columns(s=pl.lit(first, pl.Int32)))
-    table.write(rows(range(10, 20), "late").with_columns(s=pl.lit(second, pl.Int32)))
-    late = physical(table)[1].filter(pl.col("_KEY_k") == 15)
-
-    assert caught_by(table, put_in(late)) == EVERY_CHECK
-
-
-def test_keyed_rewrite_is_refused_when_a_second_file_repeats_the_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each file ascends by itself; together they do not."""
-    monkeypatch.setattr("desilt.table.lsm.slices.SLICE_BYTES", 20_000)
-    monkeypatch.setattr("desilt.table.format.parquet.ROW_GROUP_BYTES", 1)
-    table = keyed_table(tmp_path, options={"target-file-size": "1 kb"})
-    for version in ("a", "b"):
-        table.write(upserts(4000, version))
-    written: list[pl.DataFrame] = []
-
-    def first_again(frame: pl.DataFrame) -> pl.DataFrame:
-        written.append(frame)
-        return written[0]
-
-    with pytest.raises(VerificationFailed, match="ascend"):
-        rewrite(
-            plan_of(table), RewriteOptions(), handle_on(table.path, TamperedStorage(first_again))
-        )
-    assert len(written) > 1
-
-
-def test_rewrite_that_keeps_deletes_is_refused_when_one_is_lost(tmp_path: Path) -> None:
-    """A delete lost above an older level would bring its row back."""
+@pytest.fixture
+def keyed(tmp_path: Path) -> Table:
     table = keyed_table(tmp_path, columns=COLUMNS)
-    table.write(rows(range(3000), "old"))
-    table.compact("full")
-    table.write(rows(range(10, 12), "newer"))
-    table.delete(one_key(7))
-    plan = plan_of(table, PlanOptions("minor", trigger=2))
-
-    storage = TamperedStorage(lambda frame: frame.filter(pl.col("_VALUE_KIND") == 0))
-
-    assert not plan.rewrites[0].drop_deletes
-    with pytest.raises(VerificationFailed, match="rows: expected 3, written 2"):
-        rewrite(plan, RewriteOptions(), handle_on(table.path, storage))
+    table.write(_rows(0, 20, "old"))
+    table.write(_rows(5, 5, "new"))
+    table.delete(pl.DataFrame({"k": [15]}, schema={"k": pl.Int32}))
+    return table
 
 
-# --- what is found when it is compared ----------------------------------------------------------
+@pytest.fixture
+def appended(tmp_path: Path) -> Table:
+    table = append_table(tmp_path / "appended", columns={**COLUMNS, "k": "INT"})
+    table.write(_rows(0, 10, "x"))
+    table.write(_rows(10, 10, "y"))
+    return table
 
 
-def changed_value(column: str) -> Tamper:
-    def tamper(frame: pl.DataFrame) -> pl.DataFrame:
-        row = pl.int_range(pl.len()) == 11
-        new = pl.lit(-1) if column == "k" else pl.lit("x")
-        return frame.with_columns(pl.when(row).then(new).otherwise(pl.col(column)).alias(column))
+def _compact(table: Table, sabotage: Sabotage, options: RewriteOptions) -> None:
+    """A full compaction whose every written file is tampered with before it is read back."""
+    store = FaultyStorage()
 
-    return tamper
+    def tamper() -> None:
+        path = next(c.path for c in reversed(store.calls) if c.method == "close")
+        pl_frame = pl.read_parquet(path)
+        sabotage(pl_frame).write_parquet(path)
 
-
-def nulled_value(frame: pl.DataFrame) -> pl.DataFrame:
-    row = pl.int_range(pl.len()) == 3
-    return frame.with_columns(pl.when(~row).then(pl.col("v2")).alias("v2"))
-
-
-def comparing(column: str) -> list[RewriteOptions]:
-    """The checks that look at this column's values."""
-    return [o for o in EVERY_CHECK if column in quarter(NAMES, o.turn, full=o.verify == "full")]
+    store.hook("after", "close", ".parquet", tamper, times=100)
+    task = Task.of(reopened(table, store).handle)
+    rewrite(task.plan(), options, task.handle)
 
 
-@pytest.mark.parametrize("column", NAMES)
-def test_changed_value_of_a_keyed_table_is_found_when_its_column_is_compared(
-    keyed: Table, column: str
-) -> None:
-    assert caught_by(keyed, changed_value(column)) == comparing(column)
+def _set(column: str, row: int, value: object) -> Sabotage:
+    def change(frame: pl.DataFrame) -> pl.DataFrame:
+        dtype = frame.schema[column]
+        at_row = pl.int_range(pl.len()) == row
+        changed = pl.when(at_row).then(pl.lit(value).cast(dtype)).otherwise(pl.col(column))
+        return frame.with_columns(changed.alias(column))
+
+    return change
 
 
-@pytest.mark.parametrize("column", NAMES)
-def test_changed_value_of_an_append_table_is_found_when_its_column_is_compared(
-    appended: Table, column: str
-) -> None:
-    assert caught_by(appended, changed_value(column)) == comparing(column)
+def _swap(frame: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
+    """Exchange rows 2 and 3 in these columns."""
+    order = [0, 1, 3, 2, *range(4, frame.height)]
+    return frame.with_columns(frame.select(columns)[order])
 
 
-def test_value_that_became_null_is_found_when_its_column_is_compared(
-    keyed: Table, appended: Table
-) -> None:
-    assert caught_by(keyed, nulled_value) == comparing("v2")
-    assert caught_by(appended, nulled_value) == comparing("v2")
+def _loser(frame: pl.DataFrame) -> pl.DataFrame:
+    """Key 5 as the older run had it."""
+    older = _set("_SEQUENCE_NUMBER", 5, 5)(frame)
+    return _set("b", 5, "old5")(older)
 
 
-def test_each_column_is_in_exactly_one_quarter() -> None:
-    quarters = [quarter(NAMES, turn, full=False) for turn in range(QUARTERS)]
-
-    assert sorted(name for q in quarters for name in q) == sorted(NAMES)
-    assert quarter(NAMES, QUARTERS, full=False) == quarters[0]
-    assert all(len(comparing(name)) == 2 for name in NAMES)
-
-
-# --- through the table --------------------------------------------------------------------------
+ALWAYS: dict[str, Sabotage] = {
+    "the first row is lost": lambda f: f.slice(1),
+    "the last row is lost": lambda f: f.head(-1),
+    "a row in the middle is lost": lambda f: pl.concat([f.head(7), f.slice(8)]),
+    "all rows are lost": lambda f: f.clear(),
+    "a row is doubled": lambda f: pl.concat([f.head(8), f.slice(7)]),
+    "the last row is doubled": lambda f: pl.concat([f, f.tail(1)]),
+    "a row is lost and another doubled": lambda f: pl.concat([f.slice(1), f.tail(1)]),
+    "a wrong winner": _loser,
+    "another sequence number": _set("_SEQUENCE_NUMBER", 3, 999),
+    "an insert becomes an update": _set("_VALUE_KIND", 3, 2),
+    "an insert becomes a delete": _set("_VALUE_KIND", 3, 3),
+    "two rows change places": lambda f: _swap(f, tuple(f.columns)),
+    "two keys change places": lambda f: _swap(f, ("_KEY_k",)),
+    "all rows are reversed": lambda f: f.reverse(),
+    "a key changes and order stays": _set("_KEY_k", 19 - 1, 77),
+    "a deleted key is back": lambda f: pl.concat(
+        [f.head(15), _set("_KEY_k", 0, 15)(f.slice(14, 1)), f.slice(15)]
+    ),
+}
 
 
 @pytest.mark.parametrize("verify", ["quarter", "full"])
-def test_compact_publishes_nothing_when_a_row_is_lost(
-    keyed: Table, verify: Literal["quarter", "full"]
+@pytest.mark.parametrize("name", ALWAYS)
+def test_a_keyed_rewrite_that_lost_its_rows_is_always_caught(
+    name: str, verify: str, keyed: Table
 ) -> None:
-    before = files_below(keyed.path)
-    spoiled = Table(handle_on(keyed.path, TamperedStorage(lost)))
+    before, rows = files_below(keyed.path), rows_of(keyed)
 
-    with pytest.raises(VerificationFailed, match="rows: expected 29, written 28"):
-        spoiled.compact("full", verify=verify)
+    for turn in range(4) if verify == "quarter" else (0,):
+        options = RewriteOptions(verify="full" if verify == "full" else "quarter", turn=turn)
+        with pytest.raises(VerificationFailed) as raised:
+            _compact(keyed, ALWAYS[name], options)
+        assert "table=db.t" in str(raised.value)
+        assert "bucket=0" in str(raised.value)
 
-    assert files_below(keyed.path) == before
+    assert files_below(keyed.path) == before, "what failed verification is removed"
+    assert rows_of(keyed) == rows
+
+
+VALUES: dict[str, object] = {"k": 99, "a": -1, "b": "other", "c": 0.125, "d": 1}
+
+
+@pytest.mark.parametrize("column", VALUES)
+@pytest.mark.parametrize("value", ["changed", "null"])
+def test_one_changed_value_is_caught_by_full_and_in_its_columns_turn_only(
+    column: str, value: str, keyed: Table
+) -> None:
+    sabotage = _set(column, 9, VALUES[column] if value == "changed" else None)
+
+    with pytest.raises(VerificationFailed, match="values differ"):
+        _compact(keyed, sabotage, RewriteOptions(verify="full"))
+    for turn in range(8):
+        options = RewriteOptions(verify="quarter", turn=turn)
+        if turn % 4 == TURN_OF[column]:
+            with pytest.raises(VerificationFailed, match="values differ"):
+                _compact(keyed, sabotage, options)
+        else:
+            _compact(keyed, sabotage, options)
+
+
+@pytest.mark.parametrize("column", ["a", "b", "c"])
+def test_two_values_that_change_places_are_caught(column: str, keyed: Table) -> None:
+    with pytest.raises(VerificationFailed):
+        _compact(keyed, lambda f: _swap(f, (column,)), RewriteOptions(verify="full"))
+
+
+def test_an_empty_text_is_not_a_null(tmp_path: Path) -> None:
+    table = keyed_table(tmp_path)
+    for _ in range(2):
+        table.write(pl.DataFrame({"k": [1, 2], "v": ["", None]}))
+
+    for row, value in ((0, None), (1, "")):
+        with pytest.raises(VerificationFailed):
+            _compact(table, _set("v", row, value), RewriteOptions(verify="full"))
+
+
+def test_every_file_of_a_rewrite_is_verified(tmp_path: Path) -> None:
+    table = keyed_table(tmp_path, columns=COLUMNS, options={"target-file-size": "1 b"})
+    table.write(_rows(0, 5, "a"))
+    table.write(_rows(3, 5, "b"))
+    files: list[str] = []
+
+    def only_the_last_row(frame: pl.DataFrame) -> pl.DataFrame:
+        files.append("seen")
+        return frame.filter(pl.col("_KEY_k") != 7)
+
+    with pytest.raises(VerificationFailed):
+        _compact(table, only_the_last_row, RewriteOptions())
+
+    assert files
+
+
+def test_an_untouched_rewrite_passes(keyed: Table, appended: Table) -> None:
+    for table in (keyed, appended):
+        for turn in range(4):
+            _compact(table, lambda f: f, RewriteOptions(turn=turn))
+
+
+APPEND_ALWAYS: dict[str, Sabotage] = {
+    "the first row is lost": lambda f: f.slice(1),
+    "the last row is lost": lambda f: f.head(-1),
+    "a row is doubled": lambda f: pl.concat([f.head(8), f.slice(7)]),
+    "all rows are lost": lambda f: f.clear(),
+}
+
+
+@pytest.mark.parametrize("name", APPEND_ALWAYS)
+def test_an_append_rewrite_that_lost_rows_is_always_caught(name: str, appended: Table) -> None:
+    before = live_files(appended)
+
+    for turn in range(4):
+        with pytest.raises(VerificationFailed):
+            _compact(appended, APPEND_ALWAYS[name], RewriteOptions(turn=turn))
+
+    assert live_files(appended) == before
+
+
+def test_append_rows_that_change_places_are_caught(appended: Table) -> None:
+    with pytest.raises(VerificationFailed):
+        _compact(appended, lambda f: _swap(f, tuple(f.columns)), RewriteOptions(verify="full"))
+
+
+@pytest.mark.parametrize("column", VALUES)
+def test_one_changed_append_value_is_caught_in_its_columns_turn_only(
+    column: str, appended: Table
+) -> None:
+    sabotage = _set(column, 9, VALUES[column])
+
+    for turn in range(4):
+        options = RewriteOptions(verify="quarter", turn=turn)
+        if turn == TURN_OF[column]:
+            with pytest.raises(VerificationFailed):
+                _compact(appended, sabotage, options)
+        else:
+            _compact(appended, sabotage, options)
