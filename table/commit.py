@@ -72,7 +72,7 @@ class Committer:
 
     def __init__(self, handle: TableHandle, reader: MetadataReader | None = None) -> None:
         self._handle = handle
-        self._reader = reader or MetadataReader(handle)
+        self.reader = reader or MetadataReader(handle)
         self._last: _Published | None = None
         self._replaced: list[Snapshot] = []
 
@@ -90,7 +90,7 @@ class Committer:
             StorageUnavailable: the store failed before publishing; manifests removed as far as can.
         """
         self.check_last()
-        published = _Attempts(self._handle, self._reader, request).run()
+        published = _Attempts(self._handle, self.reader, request).run()
         self._last = _Published(published.snapshot, request)
         self._replaced += published.replaced_bases
         readded = self._readd_replaced()
@@ -120,7 +120,7 @@ class Committer:
             return None
         try:
             published = _Attempts(
-                self._handle, self._reader, last.request, published_once=True
+                self._handle, self.reader, last.request, published_once=True
             ).run()
         except CommitConflict:
             self._last = None
@@ -155,7 +155,7 @@ class Committer:
         latest = self._handle.snapshots.latest()
         if latest is None:
             return 0
-        there = _places(self._reader.live(latest))
+        there = _places(self.reader.live(latest))
         missing = tuple(
             e
             for e in self._entries_of(replacing)
@@ -165,12 +165,12 @@ class Committer:
             return 0
         task_id = str(uuid.uuid4())
         request = CommitRequest(replacing.commit_kind, f"desilt-{task_id}", task_id, missing)
-        _Attempts(self._handle, self._reader, request).run()
+        _Attempts(self._handle, self.reader, request).run()
         return len(missing)
 
     def _entries_of(self, snapshot: Snapshot) -> tuple[ManifestEntry, ...]:
-        metas = self._reader.manifest_list(snapshot.delta_manifest_list)
-        frames = [pl.DataFrame(schema=ENTRY_SCHEMA), *(self._reader.whole(m.name) for m in metas)]
+        metas = self.reader.manifest_list(snapshot.delta_manifest_list)
+        frames = [pl.DataFrame(schema=ENTRY_SCHEMA), *(self.reader.whole(m.name) for m in metas)]
         return frame_entries(pl.concat(frames))
 
 

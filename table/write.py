@@ -73,8 +73,9 @@ def write_rows(
     elif kinds is not None:
         raise InvalidRequest("row kinds need a primary key", table=handle.name)
     options = options or WriteOptions()
+    committer = committer or Committer(handle)
     task_id = str(uuid.uuid4())
-    writer = _BucketWriter(handle, schema, task_id)
+    writer = _BucketWriter(handle, schema, task_id, committer.reader)
     try:
         entries = writer.write(rows)
     except BaseException:
@@ -88,7 +89,7 @@ def write_rows(
         BATCH_IDENTIFIER if options.identifier is None else options.identifier,
     )
     try:
-        return (committer or Committer(handle)).commit(request)
+        return committer.commit(request)
     except OutcomeUnknown:
         raise
     except TableError as error:
@@ -195,8 +196,11 @@ def _zero(data_type: DataType) -> object:
 class _BucketWriter:
     """Writes one call's rows, bucket by bucket."""
 
-    def __init__(self, handle: TableHandle, schema: TableSchema, task_id: str) -> None:
+    def __init__(
+        self, handle: TableHandle, schema: TableSchema, task_id: str, reader: MetadataReader
+    ) -> None:
         self._handle = handle
+        self._reader = reader
         self._schema = schema
         self._task_id = task_id
         self._paths: list[str] = []
@@ -235,7 +239,7 @@ class _BucketWriter:
         snapshot = self._handle.snapshots.latest()
         if snapshot is None or self._schema.options.bucket == -1:
             return {}
-        live = MetadataReader(self._handle).live(snapshot)
+        live = self._reader.live(snapshot)
         self._check_bucket_count(live)
         largest = live.group_by("partition", "bucket").agg(pl.col("max_sequence").max())
         return {(p, b): s for p, b, s in largest.iter_rows()}

@@ -131,9 +131,7 @@ def _change_the_bucket_count(table: Table) -> None:
         total_buckets=2,
         file=replace(entry.file, name="data-foreign-0.parquet"),
     )
-    Committer(table.handle).commit(
-        CommitRequest(CommitKind.APPEND, "foreign", "foreign", (added,))
-    )
+    Committer(table.handle).commit(CommitRequest(CommitKind.APPEND, "foreign", "foreign", (added,)))
 
 
 def _change_the_index(table: Table) -> None:
@@ -349,9 +347,7 @@ def test_two_writers_and_two_compactors_on_one_bucket_keep_every_acknowledged_ro
         process.join(20)
 
     assert [p.exitcode for p in (*writers, *compactors)] == [0, 0, 0, 0]
-    expected = {
-        int(k): v for log in logs[:2] for k, v in json.loads(Path(log).read_text()).items()
-    }
+    expected = {int(k): v for log in logs[:2] for k, v in json.loads(Path(log).read_text()).items()}
     rows = table.scan().collect().rows()
     assert len(rows) == len(expected)
     assert dict(rows) == expected

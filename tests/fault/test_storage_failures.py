@@ -62,7 +62,7 @@ def _faults(calls: list[tuple[int, str]]) -> Iterator[Fault]:
     """Every call fails once; those that act also for good from then on, and without an answer."""
     for index, method in calls:
         yield Failure(index)
-        if method in ACTING or "read" in method and index > len(calls) - 4:
+        if method in ACTING or ("read" in method and index > len(calls) - 4):
             yield Failure(index, forever=True)
             yield LostAnswer(index)
             yield LostAnswer(index, then_deaf=True)
@@ -146,7 +146,7 @@ def test_a_write_answers_truly_whichever_storage_call_fails(tmp_path: Path) -> N
         assert not store.unaccounted(before, root)
         assert rows_of(after) in (
             (old, new) if outcome is OutcomeUnknown else (_seen(outcome, old, new),)
-        )  # noqa: E501
+        )
 
 
 def _seen(

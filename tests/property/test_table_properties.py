@@ -11,9 +11,9 @@ from decimal import Decimal
 import polars as pl
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.builders import append_table, keyed_table, reopened
 
 from desilt.table.table import Table
-from support.builders import append_table, keyed_table, reopened
 
 Row = tuple[object, ...]
 PER_KEY_TYPE = 30
@@ -157,7 +157,7 @@ def _history_of(key_type: str, keys: st.SearchStrategy[object]) -> None:
             )
             model = Model()
             for step in history:
-                act(reopened(table), model, step)
+                act(table, model, step)
             check(table, model)
 
     run()

@@ -35,7 +35,12 @@ Row = list[Json]
 Batch = list[Row]
 """Rows as writers take them: a kind in front of the values."""
 
-KEY_POOLS = (40, 40, 300)
+KEY_POOL, DEEP_KEY_POOL = 40, 300
+DEEP_OPTIONS = {
+    "bucket": ["1"],
+    "num-sorted-run.compaction-trigger": ["2", "3"],
+    "compaction.max-size-amplification-percent": ["10000"],
+}
 
 _WIDER = {
     "TINYINT": "SMALLINT",
@@ -62,6 +67,11 @@ def _is_round(decimal: str) -> bool:
     return unscaled > 0 and unscaled.bit_count() == 1 and unscaled.bit_length() % 8 == 0
 
 
+def _deepened(limits: Limits) -> Limits:
+    options = {**limits.options, **DEEP_OPTIONS}
+    return replace(limits, options=options, value_columns=(1, 4), fat=True)
+
+
 @dataclass
 class _Held:
     """The newest change of one key: its rank by `sequence.field`, and the row unless retracted."""
@@ -71,7 +81,11 @@ class _Held:
 
 
 class History:
-    """One table's life: draw a `batch` (which changes the model), compare with `expected`."""
+    """One table's life: draw a `batch` (which changes the model), compare with `expected`.
+
+    A `deep` one begins with a large batch, to be compacted fully; the small ones that follow are
+    then merged into levels between, and what they retract is below.
+    """
 
     def __init__(
         self,
@@ -84,10 +98,14 @@ class History:
         self.seed = seed
         self.rng = random.Random(seed)
         self.limits = limits or Limits()
+        self.deep = keyed and shape is None and self.rng.random() < 0.35
+        if self.deep:
+            self.limits = _deepened(self.limits)
         self.shape = shape or random_shape(self.rng, self.limits, keyed=keyed)
         self.log: list[str] = []
         self._partitions = self._partition_pool()
-        self._keys = [self._key() for _ in range(self.rng.choice(KEY_POOLS))]
+        pool = DEEP_KEY_POOL if self.deep else KEY_POOL
+        self._keys = [self._key() for _ in range(pool)]
         self._begun = False
         self._held: dict[str, _Held] = {}
         self._appended: list[Row] = []
@@ -108,13 +126,11 @@ class History:
         return alike(held.row for held in self._held.values() if held.row is not None)
 
     def batch(self, *, retracts: bool = True, repeats: bool = True) -> Batch:
-        """New rows, each behind its kind; the model has taken them in.
-
-        The first one is as large as the pool of keys. Where that is large, a bottom run is far
-        larger than what comes later, and a minor compaction leaves it out.
-        """
-        count = self.rng.choice([1, 5, 20, 60]) if self._begun else len(self._keys)
-        self._begun = True
+        """New rows, each behind its kind; the model has taken them in."""
+        count = self.rng.choice([1, 5, 20, 60])
+        if self.deep:
+            count = 20 if self._begun else len(self._keys)
+            self._begun = True
         if not self.shape.keyed:
             rows = [self._row({}) for _ in range(count)]
             self._appended += rows

@@ -105,12 +105,16 @@ class Play:
         self.players: dict[str, Player] = {name: OfPeer(peer) for name, peer in peers.items()}
         self.players[DESILT] = self.desilt
         self.peers = peers
+        self.creator = creator
         self.moments: dict[int, tuple[Shape, list[str]]] = {}
         history.note(f"{creator} creates")
         self.path = self.players[creator].create(history.shape, warehouse)
 
     def run(self, count: int, weights: Mapping[str, int]) -> None:
         """Takes ``count`` steps, chosen by weight; desilt reads after each."""
+        if self.history.deep:
+            self.step(f"{self.creator} writes")
+            self.step(f"{DESILT} compacts fully")
         for _ in range(count):
             (step,) = self.history.rng.choices(list(weights), list(weights.values()))
             self.step(step)

@@ -63,6 +63,8 @@ class Limits:
     repeats: bool = True  # a key more than once in one batch
     retracts: bool = True  # kinds other than +I
     descending: bool = True  # sequence.field.sort-order
+    value_columns: tuple[int, ...] = (1, 4, 8, 12)  # how many
+    fat: bool = False  # a column besides that makes files as large as their row counts
     options: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
     """Further table options, each with the values to choose from ("" leaves it out)."""
 
@@ -233,16 +235,16 @@ def _partition_columns(rng: random.Random, limits: Limits, *, keyed: bool) -> di
 
 def _value_columns(rng: random.Random, limits: Limits) -> dict[str, str]:
     types = allowed(VALUE_TYPES, limits.without_types)
-    count = rng.choice([1, 4, 8, 12])
+    count = rng.choice(limits.value_columns)
     not_null = [" NOT NULL" if rng.random() < 0.1 else "" for _ in range(count)]
-    return {f"v{i}" + "ä" * (i % 3): rng.choice(types) + not_null[i] for i in range(count)}
+    fat = {"fat": "VARBINARY(300)"} if limits.fat else {}
+    return {f"v{i}" + "ä" * (i % 3): rng.choice(types) + not_null[i] for i in range(count)} | fat
 
 
 def _options(rng: random.Random, limits: Limits, *, keyed: bool) -> dict[str, str]:
     choices: dict[str, Sequence[str]] = {
         "bucket": ["1", "1", "2", "4"] if keyed else ["-1", "-1", "1", "3"],
         "num-sorted-run.compaction-trigger": ["", "2", "3"],
-        "compaction.max-size-amplification-percent": ["", "10000"],
         "target-file-size": ["", "", "2 kb"],
         "metadata.stats-mode": ["", "full", "none", "counts", "truncate(3)"],
         "metadata.stats-dense-store": ["", "false"],

@@ -413,7 +413,7 @@ def test_an_index_that_is_not_understood_is_refused_by_name(table: Table) -> Non
 
 
 def test_a_missing_warehouse_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match="warehouse does not exist.*nowhere"):
+    with pytest.raises(InvalidRequest, match=r"warehouse does not exist.*nowhere"):
         Catalog(str(tmp_path / "nowhere")).tables()
 
 
@@ -456,10 +456,10 @@ def test_a_name_that_is_no_table_name_is_refused(name: str, tmp_path: Path) -> N
 
 
 def test_a_table_that_is_not_there_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(TableMissing, match="db.t"):
+    with pytest.raises(TableMissing, match=r"db\.t"):
         Catalog(str(tmp_path)).table("db.t")
     os.makedirs(tmp_path / "db.db" / "t")
-    with pytest.raises(TableMissing, match="db.t"):
+    with pytest.raises(TableMissing, match=r"db\.t"):
         Catalog(str(tmp_path)).table("db.t")
 
 
