@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlparse
 
 from . import paths
 from .datatypes import DataType
-from .errors import InvalidRequest, TableError, TableMissing, UnsupportedFeature
+from .errors import InvalidRequest, TableMissing, UnsupportedFeature, naming
 from .handle import TableHandle, World
 from .schema import check_supported, columns_of, dump_schema, new_schema
 from .storage import LocalStorage, Storage
@@ -108,16 +108,17 @@ class Catalog:
             InvalidRequest: the table exists, or keys and options contradict each other.
             UnsupportedFeature: a type or option this release does not have.
         """
-        columns: dict[str, DataType] = columns_of(schema)
-        made = new_schema(
-            columns,
-            primary_key=primary_key,
-            partition_by=partition_by,
-            options=options or {},
-            comment=comment,
-            time_millis=self._world.now_millis(),
-        )
         handle = self.handle(name)
+        with naming(name):
+            columns: dict[str, DataType] = columns_of(schema)
+            made = new_schema(
+                columns,
+                primary_key=primary_key,
+                partition_by=partition_by,
+                options=options or {},
+                comment=comment,
+                time_millis=self._world.now_millis(),
+            )
         if self._is_table(handle.root) or not self._storage.create(
             paths.schema_file(handle.root, 0), dump_schema(made)
         ):
@@ -147,8 +148,6 @@ def open_table(path: str, *, storage: Storage | None = None, world: World | None
 def _opened(handle: TableHandle) -> Table:
     if not handle.storage.exists(handle.root):
         raise TableMissing("no table here", table=handle.name, path=handle.root)
-    try:
+    with naming(handle.name):
         check_supported(handle.latest_schema())
-    except TableError as error:
-        raise error.at(table=handle.name) from error
     return Table(handle)

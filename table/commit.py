@@ -118,6 +118,10 @@ class Committer:
         except FileMissing:
             self._last = None  # expired: far behind the latest one
             return None
+        ours = paths.manifest_file(self._handle.root, last.snapshot.delta_manifest_list)
+        if not self._handle.storage.exists(ours):
+            self._last = None  # dropped with all its files: another table stands here now
+            return None
         try:
             published = _Attempts(
                 self._handle, self.reader, last.request, published_once=True

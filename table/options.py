@@ -14,6 +14,8 @@ from .errors import UnsupportedFeature
 
 MIB = 1024 * 1024
 
+BUCKETS_MAX = 2**31 - 1
+_STATS_MODE = re.compile(r"none|counts|full|truncate\(\s*0*[1-9]\d*\s*\)")
 _SIZE = re.compile(r"^\s*(\d+)\s*([a-z]*)\s*$")
 _UNITS = {
     "": 1, "b": 1, "bytes": 1,
@@ -24,7 +26,7 @@ _UNITS = {
 }  # fmt: skip
 
 # Options whose value must be one of these, or desilt does not touch the table.
-_ONLY: dict[str, frozenset[str]] = {
+ONLY: dict[str, frozenset[str]] = {
     "merge-engine": frozenset({"deduplicate"}),
     "changelog-producer": frozenset({"none"}),
     "deletion-vectors.enabled": frozenset({"false"}),
@@ -52,7 +54,7 @@ _ONLY: dict[str, frozenset[str]] = {
 }
 
 # Options whose mere presence changes what a compaction must do.
-_ABSENT = (
+ABSENT = (
     "record-level.expire-time",
     "commit.callbacks",
     "data-file.external-paths",
@@ -225,11 +227,11 @@ def refuse_unsupported(options: TableOptions) -> None:
     Raises:
         UnsupportedFeature: naming option and value.
     """
-    for key, allowed in _ONLY.items():
+    for key, allowed in ONLY.items():
         value = options.raw.get(key)
         if value is not None and value.strip().lower() not in allowed:
             raise UnsupportedFeature("option is not supported", option=key, value=value)
-    for key in _ABSENT:
+    for key in ABSENT:
         if key in options.raw:
             raise UnsupportedFeature("option is not supported", option=key, value=options.raw[key])
     for key in options.raw:
@@ -250,6 +252,7 @@ def refuse_unsupported(options: TableOptions) -> None:
         )
     _refuse_bucket_mode(options)
     _check_numbers(options)
+    _check_texts(options)
 
 
 def _refuse_bucket_mode(options: TableOptions) -> None:
@@ -260,7 +263,7 @@ def _refuse_bucket_mode(options: TableOptions) -> None:
         raise UnsupportedFeature(
             "postpone buckets are not supported", option="bucket", value=bucket
         )
-    if bucket == 0 or bucket < -2:
+    if bucket == 0 or bucket < -2 or bucket > BUCKETS_MAX:
         raise UnsupportedFeature("bucket count is invalid", option="bucket", value=bucket)
 
 
@@ -274,11 +277,33 @@ def _check_numbers(options: TableOptions) -> None:
         "append_ordered",
     ):  # fmt: skip
         getattr(options, name)
-    if options.levels < 2:
-        raise UnsupportedFeature("too few levels", option="num-levels", value=options.levels)
     if options.trigger < 2:
         raise UnsupportedFeature(
             "trigger is too small",
             option="num-sorted-run.compaction-trigger",
             value=options.trigger,
+        )
+    if options.levels < 2:
+        raise UnsupportedFeature("too few levels", option="num-levels", value=options.levels)
+    if not 1 <= options.zstd_level <= 22:
+        raise UnsupportedFeature(
+            "zstd has no such level", option="file.compression.zstd-level", value=options.zstd_level
+        )
+    retries = options.number("commit.max-retries", 0)
+    if retries < 0:
+        raise UnsupportedFeature(
+            "option value is negative", option="commit.max-retries", value=retries
+        )
+
+
+def _check_texts(options: TableOptions) -> None:
+    """The same for options that are neither numbers nor one of a few words."""
+    for key, value in options.raw.items():
+        mode = key == "metadata.stats-mode" or key.endswith(".stats-mode")
+        if mode and not _STATS_MODE.fullmatch(value.strip().lower()):
+            raise UnsupportedFeature("unknown stats mode", option=key, value=value)
+    prefix = options.data_file_prefix
+    if "/" in prefix or "\\" in prefix:
+        raise UnsupportedFeature(
+            "file names would leave their directory", option="data-file.prefix", value=prefix
         )

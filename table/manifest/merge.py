@@ -42,7 +42,7 @@ def minor_groups(
         if sum(m.size_bytes for m in current) >= limits.target_bytes:
             groups.append(tuple(current))
             current = []
-    if len(current) >= limits.min_count:
+    if current and len(current) >= limits.min_count:
         groups.append(tuple(current))
     else:
         groups += [(m,) for m in current]

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -234,13 +235,6 @@ def test_compact_plans_a_bucket_again_when_its_inputs_were_taken(table: Table) -
 # --- lost answers ---------------------------------------------------------------------------------
 
 
-def _publish_call(table: Table) -> tuple[Task, int, FaultyStorage]:
-    """A rewritten task, and which of its commit's calls is the publish."""
-    store = FaultyStorage()
-    task = Task.of(reopened(table, store).handle)
-    return task, 0, store
-
-
 def _arm(store: FaultyStorage, fault: Callable[[int], Failure | LostAnswer]) -> None:
     """The next publish is where the fault strikes."""
 
@@ -279,8 +273,8 @@ def test_a_lost_answer_to_a_lost_race_is_a_lost_race(table: Table) -> None:
 @pytest.mark.parametrize(
     ("fault", "committed"),
     [
-        pytest.param(lambda at: LostAnswer(at, then_deaf=True), True, id="published"),
-        pytest.param(lambda at: Failure(at, forever=True), False, id="not-published"),
+        pytest.param(partial(LostAnswer, then_deaf=True), True, id="published"),
+        pytest.param(partial(Failure, forever=True), False, id="not-published"),
     ],
 )
 def test_an_unknown_outcome_deletes_nothing_and_sweep_finds_out_later(
@@ -307,7 +301,7 @@ def test_an_unknown_outcome_deletes_nothing_and_sweep_finds_out_later(
 def test_a_write_of_unknown_outcome_keeps_its_files(table: Table) -> None:
     store = FaultyStorage()
     writer = reopened(table, store)
-    _arm(store, lambda at: LostAnswer(at, then_deaf=True))
+    _arm(store, partial(LostAnswer, then_deaf=True))
 
     with pytest.raises(OutcomeUnknown):
         writer.write(kv((9, "c")))

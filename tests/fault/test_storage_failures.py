@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,7 @@ from desilt.table.errors import (
 from desilt.table.table import Table
 
 FULL = next(s for s in STORIES if s.name == "full")
+Rows = list[tuple[object, ...]]
 ACTING = MUTATIONS | {"close", "delete"}
 MORE = upserts(6, "new", start=2)
 
@@ -139,20 +141,19 @@ def test_a_write_answers_truly_whichever_storage_call_fails(tmp_path: Path) -> N
         root = copied(table, tmp_path / str(number))
         before = files_below(root)
         store = FaultyStorage(fault=fault)
-        outcome = _outcome(lambda r=root, s=store: Table(handle_on(r, s)).write(MORE))
+        outcome = _outcome(partial(Table(handle_on(root, store)).write, MORE))
         after = reopened(root)
 
         _check(outcome, after, 1, fault)
         assert not store.unaccounted(before, root)
-        assert rows_of(after) in (
-            (old, new) if outcome is OutcomeUnknown else (_seen(outcome, old, new),)
-        )
+        assert rows_of(after) in _possible(outcome, old, new)
 
 
-def _seen(
-    outcome: type[TableError] | None, old: list[tuple[object, ...]], new: list[tuple[object, ...]]
-) -> list[tuple[object, ...]]:
-    return new if outcome is None else old
+def _possible(outcome: type[TableError] | None, old: Rows, new: Rows) -> tuple[Rows, ...]:
+    """What a reader may see after this outcome."""
+    if outcome is OutcomeUnknown:
+        return (old, new)
+    return (new,) if outcome is None else (old,)
 
 
 def test_a_scan_says_that_the_store_failed_whichever_call_fails(tmp_path: Path) -> None:

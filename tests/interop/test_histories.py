@@ -112,7 +112,7 @@ def java_goes_on(play: Play) -> None:
 def test_a_table_of_java(peers: Peers, tmp_path: Path, seed: int) -> None:
     history = History(seed, NEWEST, keyed=seed % 4 != 3)
     play = Play(history, peers, "java", tmp_path)
-    play.run(7, possible(BY_JAVA, history.shape))
+    play.run(5, possible(BY_JAVA, history.shape))
     play.check("java")
     if plain_merge(history.shape):
         play.check("pypaimon")
@@ -126,7 +126,7 @@ def test_a_table_of_java(peers: Peers, tmp_path: Path, seed: int) -> None:
 def test_a_table_of_pypaimon(peers: Peers, tmp_path: Path, seed: int) -> None:
     history = History(seed, PYPAIMON, keyed=seed % 4 != 3)
     play = Play(history, peers, "pypaimon", tmp_path)
-    play.run(7, possible(BY_PYPAIMON, history.shape))
+    play.run(5, possible(BY_PYPAIMON, history.shape))
     play.check("pypaimon", "java")
     play.check_past(DESILT, "pypaimon", "java")
     if oldest_reads(history.shape, arrow=True):
@@ -139,7 +139,7 @@ def test_a_table_of_pypaimon(peers: Peers, tmp_path: Path, seed: int) -> None:
 def test_a_table_of_desilt(peers: Peers, tmp_path: Path, seed: int) -> None:
     history = History(seed, EVERYBODY, keyed=seed % 4 != 3)
     play = Play(history, peers, DESILT, tmp_path)
-    play.run(7, possible(BY_DESILT, history.shape))
+    play.run(5, possible(BY_DESILT, history.shape))
     play.check("java", "java09", "pypaimon")
     play.check_past(DESILT, "java", "java09", "pypaimon")
     # Each spoils the other's reading: short decimals of Arrow, files without _VALUE_STATS_COLS.
@@ -154,7 +154,7 @@ def test_a_table_of_desilt(peers: Peers, tmp_path: Path, seed: int) -> None:
 def test_a_table_of_the_oldest_java(peers: Peers, tmp_path: Path, seed: int) -> None:
     history = History(seed, OLDEST, keyed=seed % 4 != 3)
     play = Play(history, peers, "java09", tmp_path)
-    play.run(7, possible(BY_JAVA09, history.shape))
+    play.run(5, possible(BY_JAVA09, history.shape))
     play.check("java09", "java")
     play.check_past(DESILT, "java", "java09")
     java_goes_on(play)

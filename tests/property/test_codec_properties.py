@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import fastavro
@@ -131,7 +132,7 @@ def test_a_manifest_of_many_blocks_and_any_codec_is_read_alike(
     reader = fastavro.reader(io.BytesIO(write_manifest(entries_frame(entries))))
     records: list[Any] = list(reader)
     out = io.BytesIO()
-    fastavro.writer(out, reader.writer_schema, records, codec=codec, sync_interval=1)  # type: ignore[arg-type]  # untyped
+    fastavro.writer(out, reader.writer_schema, records, codec=codec, sync_interval=1)
 
     assert list(frame_entries(read_manifest(out.getvalue(), "m", stats=True))) == entries
 
@@ -159,10 +160,16 @@ def test_a_damaged_manifest_is_an_error_of_the_table_or_nothing(
         lambda: read_manifest_list(damaged, "the-file"),
         lambda: index_kinds(damaged, "the-file"),
     ):
-        try:
-            read()
-        except TableError as error:
-            assert "the-file" in str(error)
+        assert "the-file" in _complaint(read)
+
+
+def _complaint(read: Callable[[], object]) -> str:
+    """What is said about the damage; what can still be read says where it is from."""
+    try:
+        read()
+    except TableError as error:
+        return str(error)
+    return "nothing wrong with the-file"
 
 
 @PURE
@@ -217,7 +224,7 @@ def _frames(manifests: list[list[tuple[EntryKind, str, int]]]) -> list[pl.DataFr
 
 
 def _live(frames: list[pl.DataFrame]) -> set[tuple[str, int]]:
-    return set(fold(frames).select("name", "level").iter_rows())  # type: ignore[arg-type]  # pairs
+    return set(fold(frames).select("name", "level").iter_rows())
 
 
 @PURE
@@ -312,11 +319,7 @@ TYPES = st.one_of(
     st.integers(0, 9).map(lambda p: f"TIMESTAMP({p})"),
     st.integers(0, 9).map(lambda p: f"TIMESTAMP({p}) WITH LOCAL TIME ZONE"),
 )
-DATA_TYPES = st.builds(
-    lambda text, nullable: parse_type(text if nullable else f"{text} NOT NULL"),
-    TYPES,
-    st.booleans(),
-)
+DATA_TYPES = st.tuples(TYPES, st.sampled_from(("", " NOT NULL"))).map("".join).map(parse_type)
 
 
 @PURE

@@ -16,7 +16,7 @@ from desilt.table.datatypes import parse_type
 from desilt.table.lsm import merge as merging
 from desilt.table.lsm.merge import RETRACT_KINDS, MergeRule, last_of_each_key, merge
 from desilt.table.lsm.pick import Growth, PickOptions, RunSize, pick_full, pick_universal
-from desilt.table.lsm.run import LsmFile, level_runs
+from desilt.table.lsm.run import Key, LsmFile, level_runs
 from desilt.table.lsm.section import TreatOptions, overlap_bytes, sections, treat
 from desilt.table.lsm.slices import slices
 from desilt.table.manifest.entry import DataFile
@@ -148,7 +148,7 @@ def files(draw: st.DrawFn) -> list[LsmFile]:
     return draw(st.permutations(found))
 
 
-def _bounds(group: Sequence[LsmFile]) -> tuple[object, object]:
+def _bounds(group: Sequence[LsmFile]) -> tuple[Key, Key]:
     return min(f.low for f in group), max(f.high for f in group)
 
 
@@ -225,8 +225,8 @@ def test_treatment_leaves_one_run_at_the_output_level(
     spans = sorted(
         [_bounds([f]) for f in (*left, *found.upgrades)]
         + [_bounds([f for s in part for f in s.files]) for part in found.rewrites]
-    )  # type: ignore[type-var]  # tuples of numbers
-    assert all(left_span[1] < right[0] for left_span, right in pairwise(spans))  # type: ignore[operator]  # the same
+    )
+    assert all(left_span[1] < right[0] for left_span, right in pairwise(spans))
     for f in found.upgrades:
         assert f.file.level != output
         assert not (output == 5 and f.file.delete_row_count), "a delete must not reach the top"

@@ -19,6 +19,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar, cast
 
 from desilt.table.errors import StorageUnavailable
@@ -139,7 +140,7 @@ class FaultyStorage:
 
     def delete(self, paths: Sequence[str]) -> None:
         for path in paths:
-            self._call("delete", path, lambda path=path: self.inner.delete([path]))
+            self._call("delete", path, partial(self.inner.delete, [path]))
 
     def open_source(self, path: str) -> str | BinaryIO:
         return self._call("open_source", path, lambda: self.inner.open_source(path))

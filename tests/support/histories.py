@@ -35,7 +35,7 @@ Row = list[Json]
 Batch = list[Row]
 """Rows as writers take them: a kind in front of the values."""
 
-KEY_POOL, DEEP_KEY_POOL = 40, 300
+KEY_POOL, DEEP_KEY_POOL = 40, 600
 DEEP_OPTIONS = {
     "bucket": ["1"],
     "num-sorted-run.compaction-trigger": ["2", "3"],
@@ -129,7 +129,7 @@ class History:
         """New rows, each behind its kind; the model has taken them in."""
         count = self.rng.choice([1, 5, 20, 60])
         if self.deep:
-            count = 20 if self._begun else len(self._keys)
+            count = 9 if self._begun else len(self._keys)
             self._begun = True
         if not self.shape.keyed:
             rows = [self._row({}) for _ in range(count)]

@@ -113,10 +113,22 @@ class Play:
     def run(self, count: int, weights: Mapping[str, int]) -> None:
         """Takes ``count`` steps, chosen by weight; desilt reads after each."""
         if self.history.deep:
-            self.step(f"{self.creator} writes")
-            self.step(f"{DESILT} compacts fully")
+            self._sink()
         for _ in range(count):
             (step,) = self.history.rng.choices(list(weights), list(weights.values()))
+            self.step(step)
+            self.check(DESILT)
+
+    def _sink(self) -> None:
+        """Makes a large bottom run, and has what comes above it merged without it."""
+        for step in (
+            f"{self.creator} writes",
+            f"{DESILT} compacts fully",
+            f"{self.creator} writes",
+            f"{DESILT} deletes",
+            f"{self.creator} writes",
+            f"{DESILT} compacts",
+        ):
             self.step(step)
             self.check(DESILT)
 
