@@ -251,7 +251,7 @@ WRONG: dict[str, Wrong] = {
 def test_create_table_is_refused_by_name_with(tmp_path: Path, name: str) -> None:
     arguments, error, words = WRONG[name]
     options: Mapping[str, str] | None = {"bucket": "1"} if "primary_key" in arguments else None
-    call = {"schema": COLUMNS, "options": options, **arguments}
+    call: dict[str, Any] = {"schema": COLUMNS, "options": options, **arguments}
 
     with pytest.raises(error) as caught:
         catalog(tmp_path).create_table("db.t", **call)
