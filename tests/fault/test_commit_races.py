@@ -330,7 +330,8 @@ def test_two_writers_and_two_compactors_on_one_bucket_keep_every_acknowledged_ro
         for w in (0, 1)
     ]
     compactors = [
-        spawned.Process(target=compact_until, args=(table.path, stop, logs[c])) for c in (2, 3)
+        spawned.Process(target=compact_until, args=(table.path, mode, stop, logs[c]))
+        for c, mode in ((2, "minor"), (3, "full"))
     ]
     for process in (*writers, *compactors):
         process.start()
@@ -347,7 +348,7 @@ def test_two_writers_and_two_compactors_on_one_bucket_keep_every_acknowledged_ro
     assert dict(rows) == expected
     assert orphans(table) == set()
     compacted = [json.loads(Path(log).read_text())["commits"] for log in logs[2:]]
-    assert sum(compacted) > 5, "the compactors must have taken part"
+    assert sum(compacted) > 2, "the compactors must have taken part"
     latest = table.handle.snapshots.latest()
     assert latest is not None
     assert latest.id >= 2 * COMMITS + sum(compacted)

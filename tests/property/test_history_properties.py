@@ -198,7 +198,7 @@ def _texts(frame: pl.DataFrame) -> list[str]:
 
 
 @settings(
-    max_examples=40,
+    max_examples=20,
     derandomize=True,
     deadline=None,
     database=None,
@@ -212,7 +212,6 @@ def test_a_table_of_any_shape_holds_what_a_dict_holds(
     history = History(shape, folder)
     for step in steps:
         history.act(step)
-    history.check()
     history.act(Step("full"))
     history.check()
     shutil.rmtree(folder)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from desilt.table.catalog import open_table
 from desilt.table.errors import CommitConflict
+from desilt.table.plan import Mode
 from desilt.table.storage import LocalStorage
 from desilt.table.table import Table
 
@@ -46,13 +47,13 @@ def write_and_log(root: str, writer: int, commits: int, log: str) -> None:
     Path(log).write_text(json.dumps(known))
 
 
-def compact_until(root: str, stop: str, log: str) -> None:
-    """Compact whatever is due until ``stop`` exists; ``log`` then holds commits and conflicts."""
+def compact_until(root: str, mode: Mode, stop: str, log: str) -> None:
+    """Compact again and again until ``stop`` exists; ``log`` then holds commits and conflicts."""
     table = _open(root)
     commits = conflicts = 0
     while not Path(stop).exists():
         try:
-            commits += len(table.compact("minor").buckets)
+            commits += len(table.compact(mode).buckets)
         except CommitConflict:
             conflicts += 1
         time.sleep(0.005)
