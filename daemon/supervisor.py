@@ -92,7 +92,7 @@ class Supervisor:
         worker = self._idle.get()
         why: str | None = "crashed"
         if worker.dead:  # it died while it was idle: no task's fault
-            worker = self._replaced(worker, why)
+            worker = self._replaced(worker, "crashed")
         try:
             answer = worker.call({"call": name, "args": args}, timeout_seconds)
             why = self._reason_to_replace(answer)

@@ -274,6 +274,7 @@ def columns_of(schema: object) -> dict[str, DataType]:
 
 
 def _one_type(value: Any) -> DataType:
+    given = repr(value)
     if isinstance(value, DataType):
         return value
     if isinstance(value, str):
@@ -285,4 +286,4 @@ def _one_type(value: Any) -> DataType:
     ):
         frame = pl.DataFrame(schema={"c": value})
         return from_arrow(frame.to_arrow().schema.field("c").type)
-    raise InvalidRequest("no column type", got=repr(value))
+    raise InvalidRequest("no column type", got=given)

@@ -146,7 +146,7 @@ def _history_of(key_type: str, keys: st.SearchStrategy[object]) -> None:
         max_examples=PER_KEY_TYPE,
         deadline=None,
         derandomize=True,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
     def run(history: list[Step]) -> None:
         with tempfile.TemporaryDirectory() as folder:

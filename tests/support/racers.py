@@ -11,6 +11,7 @@ from pathlib import Path
 
 from desilt.table.catalog import open_table
 from desilt.table.errors import CommitConflict
+from desilt.table.handle import World
 from desilt.table.plan import Mode
 from desilt.table.storage import LocalStorage
 from desilt.table.table import Table
@@ -22,7 +23,9 @@ KEYS = 8
 
 
 def _open(root: str) -> Table:
-    return open_table(root, storage=LocalStorage(sync=False))
+    """Losers hardly wait here: the real back-off grows far beyond what this race lasts."""
+    world = World(sleep=lambda seconds: time.sleep(min(seconds, 0.02)))
+    return open_table(root, storage=LocalStorage(sync=False), world=world)
 
 
 def write_and_log(root: str, writer: int, commits: int, log: str) -> None:
@@ -39,6 +42,7 @@ def write_and_log(root: str, writer: int, commits: int, log: str) -> None:
                 break
             except CommitConflict:
                 continue  # too many lost races: nothing was written
+        time.sleep(0.03)  # writers that never pause leave compactors no gap to publish in
         known.update(rows)
         gone = writer * 1000 + number % KEYS
         if number % 5 == 4 and gone in known:
