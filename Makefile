@@ -46,6 +46,9 @@ demo: $(STAMP)
 bench: setup-peers
 	PYTHONSAFEPATH=1 PYTHONPATH=tests $(BIN)/python -m bench.run $(if $(ONLY),--only $(ONLY))
 
+duel: setup-peers
+	PYTHONSAFEPATH=1 PYTHONPATH=tests $(BIN)/python -m bench.duel --seconds $(or $(SECONDS),300)
+
 build: $(STAMP)
 	rm -rf build/lib dist
 	$(BIN)/python -m build --no-isolation

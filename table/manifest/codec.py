@@ -83,6 +83,12 @@ _ENTRY_FIELDS = (
     ("_TOTAL_BUCKETS", "total_buckets"),
 )
 
+_REQUIRED = (
+    "kind", "partition", "bucket", "total_buckets", "name", "size_bytes", "row_count", "min_key",
+    "max_key", "min_sequence", "max_sequence", "schema_id", "level",
+)  # fmt: skip
+"""Columns without which an entry says nothing."""
+
 _ENTRY_AVRO = fastavro.parse_schema(
     {
         "type": "record",
@@ -271,7 +277,7 @@ def _decode(data: bytes, path: str) -> pl.DataFrame:
         return pl.DataFrame()
     try:
         return pl.read_avro(io.BytesIO(plain))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
         return _decode_slowly(data, path)  # its error, if any, names what is wrong
 
 
@@ -348,8 +354,11 @@ def _normalised(wire: pl.DataFrame, path: str, *, stats: bool) -> pl.DataFrame:
         whole = pl.DataFrame([_typed(columns[name], dtype) for name, dtype in schema.items()])
     except pl.exceptions.PolarsError as error:
         raise CorruptTable("manifest is not readable", reason=str(error), file=path) from error
-    if whole["name"].null_count() or whole["partition"].null_count():
-        raise CorruptTable("manifest entry lacks a file name or partition", file=path)
+    for name in _REQUIRED:
+        if whole[name].null_count():
+            raise CorruptTable("manifest entry lacks a field", field=name, file=path)
+    if not whole["kind"].is_in([0, 1]).all():
+        raise CorruptTable("unknown kind of manifest entry", file=path)
     return whole
 
 
