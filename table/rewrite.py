@@ -19,17 +19,17 @@ import polars as pl
 
 from . import paths
 from .ahead import ahead
-from .errors import BadData, CorruptTable, TableError
-from .evolution import Projection, project
-from .format.parquet import Chunk, ParquetSource
+from .data_file import read_columns
+from .errors import TableError, VerificationFailed
+from .evolution import project
+from .format.parquet import ParquetSource
 from .handle import TableHandle
 from .lsm.merge import MergeRule, merge
-from .lsm.order import order_frame, strictly_ascending
 from .lsm.slices import slices
 from .manifest.entry import DataFile, FileSource
 from .output import OutputSpec, OutputWriter
 from .plan import CompactionPlan, RewritePlan, SectionNames, directory
-from .schema import KIND, SEQUENCE, Field, TableSchema
+from .schema import TableSchema
 from .verify import AppendExpectation, KeyedExpectation, check_append, check_keyed, quarter
 
 MIB = 1024 * 1024
@@ -144,6 +144,7 @@ class _Rewrite:
         self._options = options
         self._directory = directory(handle, plan.partition, plan.bucket)
         self._files = {e.file.name: e.file for e in plan.inputs}
+        self._rows_seen = 0
         self._writer = OutputWriter(
             handle,
             schema,
@@ -174,11 +175,13 @@ class _Rewrite:
         def merged() -> Iterator[pl.DataFrame]:
             for section in self._part.sections:
                 for frames in slices(self._runs(section), rule):
+                    self._rows_seen += sum(f.height for f in frames)
                     expected.observe(frames)
                     yield merge(frames, rule, drop_deletes=drop)
 
         with closing(ahead(merged())) as frames:
             files = self._writer.write(frames)
+        self._check_rows_seen()
         columns = tuple(dict.fromkeys((*rule.columns, *checked)))
         with closing(ahead(self._read_back(files, columns))) as written:
             check_keyed(expected.tally, written, rule, checked)
@@ -192,14 +195,22 @@ class _Rewrite:
             for section in self._part.sections:
                 for run in section:
                     for frame in self._run(run, 1):
+                        self._rows_seen += frame.height
                         expected.observe(frame)
                         yield frame
 
         with closing(ahead(joined())) as frames:
             files = self._writer.write(frames)
+        self._check_rows_seen()
         with closing(ahead(self._read_back(files, checked))) as written:
             check_append(expected.tally, written, checked)
         return files
+
+    def _check_rows_seen(self) -> None:
+        """Verification knows only what was read, so all of it must have been."""
+        due = sum(self._files[name].row_count for name in self._part.names)
+        if self._rows_seen != due:
+            raise VerificationFailed("input rows went missing", expected=due, read=self._rows_seen)
 
     def _checked_columns(self) -> tuple[str, ...]:
         full = self._options.verify == "full"
@@ -217,7 +228,8 @@ class _Rewrite:
         limit = max(CHUNK_BYTES_MIN, min(CHUNK_BYTES_MAX, share))
         for name in names:
             file = self._files[name]
-            yield from read_file(self._handle, self._schema, self._directory, file, limit)
+            place = (self._directory, file)
+            yield from read_columns(self._handle, self._schema, self._schema.physical, place, limit)
 
     def _read_back(
         self, files: Sequence[DataFile], columns: Sequence[str]
@@ -229,71 +241,3 @@ class _Rewrite:
             projection = project(wanted, self._schema.physical, source.columns, path)
             for chunk in source.chunks(VERIFY_CHUNK_BYTES):
                 yield projection.apply(source.read(chunk, projection.sources))
-
-
-def read_file(
-    handle: TableHandle, schema: TableSchema, folder: str, file: DataFile, limit_bytes: int
-) -> Iterator[pl.DataFrame]:
-    """One data file chunk by chunk, as the physical columns of ``schema``; checked as it goes.
-
-    Raises:
-        CorruptTable: rows are missing, keys do not ascend, or a system column holds nulls.
-    """
-    path = paths.data_file(folder, file.name)
-    source = ParquetSource(handle.storage, path)
-    if source.rows != file.row_count:
-        raise CorruptTable(
-            "data file has other rows than its manifest says", file=path, manifest=file.row_count,
-            rows=source.rows,
-        )  # fmt: skip
-    projection = file_projection(handle, schema, schema.physical, file, source, path)
-    check = _OrderCheck(schema, path)
-    for chunk in source.chunks(limit_bytes):
-        yield check.passed(_projected(source, chunk, projection, path))
-
-
-def _projected(
-    source: ParquetSource, chunk: Chunk, projection: Projection, path: str
-) -> pl.DataFrame:
-    raw = source.read(chunk, projection.sources)
-    try:
-        return projection.apply(raw)
-    except pl.exceptions.PolarsError as error:
-        raise CorruptTable(
-            "a column is not of its type", reason=str(error).splitlines()[0], file=path
-        ) from error
-
-
-def file_projection(
-    handle: TableHandle,
-    schema: TableSchema,
-    wanted: Sequence[Field],
-    file: DataFile,
-    source: ParquetSource,
-    path: str,
-) -> Projection:
-    """How the file's columns become ``wanted``, through the schema it was written with."""
-    written = schema if file.schema_id == schema.id else handle.schema(file.schema_id)
-    return project(wanted, written.physical, source.columns, path)
-
-
-class _OrderCheck:
-    """A file of a keyed table must ascend; merging one that does not would lose rows in silence."""
-
-    def __init__(self, schema: TableSchema, path: str) -> None:
-        self._rule = MergeRule.of(schema) if schema.keyed else None
-        self._path = path
-        self._last: pl.DataFrame | None = None
-
-    def passed(self, frame: pl.DataFrame) -> pl.DataFrame:
-        if self._rule is None or frame.height == 0:
-            return frame
-        for name in (*self._rule.keys, SEQUENCE, KIND):
-            if frame.get_column(name).null_count():
-                raise BadData("a key or system column holds nulls", column=name, file=self._path)
-        order = order_frame(frame, self._rule.keys, self._rule.key_types)
-        joined = order if self._last is None else pl.concat([self._last, order])
-        if not strictly_ascending(joined):
-            raise CorruptTable("keys do not ascend in a data file", file=self._path)
-        self._last = order.tail(1)
-        return frame

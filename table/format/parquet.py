@@ -32,6 +32,7 @@ ROW_GROUP_BYTES = 32 * 1024 * 1024
 
 _SATURATED = 2**63 - 1  # what Polars makes of an INT96 that 64 bits of nanoseconds cannot hold
 _FILE_FAILED = "underlying IO error: "  # how Polars words that the file it writes to failed
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 8}
 _VIEW_BYTES = 16  # a string in memory: its view; the text is counted by the footer
 
 
@@ -63,13 +64,22 @@ class ParquetSource:
     def rows(self) -> int:
         return int(self.metadata.num_rows)
 
+    @property
+    def _row_bytes(self) -> int:
+        """Least bytes of a row in memory: fixed widths, and the views of text and bytes."""
+        schema = self.metadata.schema
+        kinds = (schema.column(i).physical_type for i in range(self.metadata.num_columns))
+        return sum(_WIDTHS.get(kind, _VIEW_BYTES) for kind in kinds)
+
     def chunks(self, limit_bytes: int) -> tuple[Chunk, ...]:
         """The file as consecutive chunks: row groups, cut further where they decode too large."""
         chunks: list[Chunk] = []
         offset = 0
         for index in range(self.metadata.num_row_groups):
             group = self.metadata.row_group(index)
-            decoded = int(group.total_byte_size) + group.num_rows * _VIEW_BYTES
+            # A dictionary encodes in less than a byte what takes eight in memory.
+            encoded = int(group.total_byte_size) + group.num_rows * _VIEW_BYTES
+            decoded = max(encoded, group.num_rows * self._row_bytes)
             parts = max(1, min(group.num_rows, -(-decoded // max(1, limit_bytes))))
             step = -(-group.num_rows // parts) if group.num_rows else 0
             for start in range(0, group.num_rows, max(1, step)):

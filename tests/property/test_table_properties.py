@@ -16,8 +16,8 @@ from support.builders import append_table, keyed_table, reopened
 from desilt.table.table import Table
 
 Row = tuple[object, ...]
-PER_KEY_TYPE = 30
-"""Histories for each of the twelve key types: 360 in all."""
+PER_KEY_TYPE = 25
+"""Histories for each of the twelve key types: 300 in all."""
 
 _text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 _instant = st.datetimes(datetime(1901, 1, 1), datetime(2100, 1, 1))  # noqa: DTZ001  # wall clock

@@ -42,13 +42,7 @@ def test_chunks_are_the_whole_file_in_order(tmp_path: Path, group_rows: int) -> 
     "distinct",
     [
         pytest.param(ROWS, id="all-distinct"),
-        pytest.param(
-            50,
-            id="few-distinct",
-            marks=pytest.mark.xfail(
-                strict=True, reason="chunks() counts a dictionary's bytes, not the decoded ones"
-            ),
-        ),
+        pytest.param(50, id="few-distinct"),
     ],
 )
 def test_chunk_decodes_to_about_the_limit(tmp_path: Path, distinct: int) -> None:
