@@ -96,7 +96,8 @@ def _pressure() -> pl.Expr:
 def _penalty(target: float) -> pl.Expr:
     """At least 1; 1 where the write amplification is not known."""
     known = pl.col("write_amplification").fill_nan(None).fill_null(0.0)
-    return pl.max_horizontal(known / target, pl.lit(1.0))
+    # A product, not a quotient: dividing a column by one number rounds differently from row to row.
+    return pl.max_horizontal(known * min(1 / target, 1e300), pl.lit(1.0))
 
 
 def _stop_trigger() -> pl.Expr:
