@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from . import paths
-from .errors import BadData, CorruptTable
+from .errors import BadData, CorruptTable, first_line
 from .evolution import Projection, project
 from .format.parquet import Chunk, ParquetSource
 from .handle import TableHandle
@@ -64,7 +64,7 @@ def _projected(
         return projection.apply(raw)
     except pl.exceptions.PolarsError as error:
         raise CorruptTable(
-            "a column is not of its type", reason=str(error).splitlines()[0], file=path
+            "a column is not of its type", reason=first_line(error), file=path
         ) from error
 
 

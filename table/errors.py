@@ -97,3 +97,9 @@ class CorruptTable(TableError):
 
 class FileMissing(CorruptTable):
     """A file that metadata names does not exist."""
+
+
+def first_line(error: BaseException | str) -> str:
+    """What a library said, without its pages of explanation; its name where it said nothing."""
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

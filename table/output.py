@@ -16,7 +16,7 @@ import polars as pl
 
 from . import paths
 from .datatypes import FLOATS, DataType
-from .errors import BadData, StorageUnavailable
+from .errors import BadData, StorageUnavailable, first_line
 from .format.parquet import ParquetEncoding, ParquetSource, encode
 from .handle import TableHandle
 from .lsm.merge import RETRACT_KINDS
@@ -97,9 +97,7 @@ class OutputWriter:
             raise error.at(file=path) from error
         except pl.exceptions.PolarsError as error:
             sink.abort()
-            raise BadData(
-                "rows cannot be encoded", reason=str(error).splitlines()[0], file=path
-            ) from error
+            raise BadData("rows cannot be encoded", reason=first_line(error), file=path) from error
         except BaseException:
             sink.abort()
             raise

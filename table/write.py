@@ -20,7 +20,7 @@ from .bucket import bucket_numbers, encode_partitions
 from .commit import CommitOutcome, Committer
 from .commit_files import BATCH_IDENTIFIER, CommitRequest
 from .datatypes import BYTES, INTEGERS, MAX_LENGTH, STRINGS, DataType, Root, to_polars
-from .errors import BadData, InvalidRequest, OutcomeUnknown, TableError
+from .errors import BadData, InvalidRequest, OutcomeUnknown, TableError, first_line
 from .handle import TableHandle
 from .lsm.merge import MergeRule, last_of_each_key
 from .manifest.entry import DataFile, EntryKind, FileSource, ManifestEntry
@@ -121,7 +121,7 @@ def conform(frame: pl.DataFrame, schema: TableSchema) -> pl.DataFrame:
         except pl.exceptions.PolarsError as error:
             raise BadData(
                 "values do not fit the column", column=field.name, type=str(field.type),
-                reason=str(error).splitlines()[0],
+                reason=first_line(error),
             ) from error  # fmt: skip
         misfit = _misfit(given, series, field.type)
         if misfit is not None:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
 from ..datatypes import TIMESTAMPS, Root, to_arrow, to_polars
-from ..errors import BadData, CorruptTable, FileMissing, StorageUnavailable
+from ..errors import BadData, CorruptTable, FileMissing, StorageUnavailable, first_line
 from ..options import TableOptions
 from ..schema import Field
 from ..storage import Storage
@@ -127,8 +127,10 @@ class ParquetSource:
             return action()
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException) as e:
             raise CorruptTable(
-                "data file is not readable", reason=str(e).splitlines()[0], file=self._path
+                "data file is not readable", reason=first_line(e), file=self._path
             ) from e
+        except UnicodeDecodeError as e:  # column names of a damaged footer
+            raise CorruptTable("data file is not readable", reason=e.reason, file=self._path) from e
         except FileNotFoundError as e:  # deleted since it was opened
             raise FileMissing("file does not exist", action="read", file=self._path) from e
         except OSError as e:
@@ -196,7 +198,7 @@ def encode(
         _, failed, reason = str(error).partition(_FILE_FAILED)
         if not failed:
             raise
-        raise StorageUnavailable("cannot write", reason=reason.splitlines()[0]) from error
+        raise StorageUnavailable("cannot write", reason=first_line(reason)) from error
 
 
 def _encode_polars(
