@@ -82,8 +82,8 @@ class BudgetsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
 
     memory: Size = Size(2**30)
     """Decoded rows that all running rewrites may hold together, as `512MiB` or `1GiB`. Each task
-    gets at most its share, memory ÷ concurrent. Python and its libraries need about 200MiB per
-    worker on top."""
+    gets at most its share, memory ÷ concurrent. On top come, per worker, about 120MiB for Python
+    and its libraries and up to 200MiB for the encoder and what the allocator keeps."""
 
 
 class SchedulerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
