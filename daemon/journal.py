@@ -27,7 +27,7 @@ from typing import IO
 from ..policies.admit import BucketKey
 from .errors import JournalError
 from .ledger import Hold
-from .task import Task
+from .task import Outcome, Task
 
 SCHEMA_VERSION = 1
 # What /tasks and a person with sqlite3 can look back on; about 5 MB.
@@ -251,11 +251,18 @@ class Journal:
         return Holds(halted, quarantined)
 
     def lift(self, table: str | None = None) -> int:
-        """Lift the holds of one table, or all; how many there were."""
+        """Lift the holds of one table, or all; how many there were.
+
+        Rejected tasks are opened again, so that the files they kept as evidence are swept.
+        """
+        which, values = ("", ()) if table is None else (" AND table_name = ?", (table,))
         with self._transaction() as db:
-            if table is None:
-                return db.execute("DELETE FROM holds").rowcount
-            return db.execute("DELETE FROM holds WHERE table_name = ?", (table,)).rowcount
+            db.execute(
+                "UPDATE tasks SET finished = NULL, outcome = NULL"
+                f" WHERE outcome = '{Outcome.REJECTED}'{which}",
+                values,
+            )
+            return db.execute(f"DELETE FROM holds WHERE TRUE{which}", values).rowcount
 
     def save_spend(self, path: str, spend: Spend) -> None:
         """Keep the counters of the table at ``path``."""

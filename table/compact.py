@@ -23,7 +23,7 @@ from .plan import CompactionPlan, directory
 from .premises import check_premises
 from .rewrite import RewriteOptions, RewriteResult, rewrite_bucket
 from .snapshot import CommitKind, Snapshot
-from .storage import LocalStorage
+from .storage import TEMPORARY_SUFFIX, LocalStorage
 
 __all__ = [
     "CompactionPlan",
@@ -137,6 +137,9 @@ def discard(handle: TableHandle, plan: CompactionPlan, result: RewriteResult) ->
         handle.storage.delete([paths.data_file(folder, name) for name in names])
 
 
+TEMPORARY_MILLIS_MAX = 60 * 60 * 1000
+"""A temporary is made and renamed within seconds; one this old is a dead process's."""
+
 _TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -151,8 +154,9 @@ class SweepResult:
 def sweep(handle: TableHandle, task_id: str, partition: str, bucket: int) -> SweepResult:
     """Remove what a dead task left behind: its files that no snapshot reaches, and only those.
 
-    A task that runs must not be swept. Tags and branches cannot hold files that no snapshot of the
-    main branch ever held.
+    Of snapshots and hints that were never finished, whoever of us began them, those go that are
+    long dead: their names cannot tell the task. A task that runs must not be swept. Tags and
+    branches cannot hold files that no snapshot of the main branch ever held.
 
     Raises:
         InvalidRequest: not the id of a task; an empty one would match every file.
@@ -167,8 +171,22 @@ def sweep(handle: TableHandle, task_id: str, partition: str, bucket: int) -> Swe
     reach = _reachable(handle, task_id)
     gone = [paths.data_file(folder, n) for n in data if n not in reach.names]
     gone += [paths.data_file(manifest_folder, n) for n in manifests if n not in reach.names]
+    gone += _dead_temporaries(handle)
     handle.storage.delete(gone)
     return SweepResult(reach.committed, tuple(gone))
+
+
+def _dead_temporaries(handle: TableHandle) -> list[str]:
+    """Unfinished snapshots and hints of processes that died while publishing."""
+    folder = paths.snapshot_dir(handle.root)
+    latest = handle.world.now_millis() - TEMPORARY_MILLIS_MAX
+    return [
+        f"{folder}/{s.name}"
+        for s in handle.storage.list(folder)
+        if s.name.startswith(".")
+        and s.name.endswith(TEMPORARY_SUFFIX)
+        and s.modified_millis < latest
+    ]
 
 
 def _names_in(reader: MetadataReader, snapshot: Snapshot, task_id: str) -> set[str]:

@@ -81,7 +81,8 @@ def rewrite_bucket(
 
     Raises:
         FileMissing: an input is gone: the plan is stale, or the table is broken.
-        VerificationFailed: what was written is not what the inputs say.
+        VerificationFailed: what was written is not what the inputs say; the files stay, as
+            evidence, and are named.
         UnsupportedFeature, CorruptTable, BadData, StorageUnavailable: as named.
     """
     started = time.monotonic()
@@ -96,7 +97,10 @@ def rewrite_bucket(
             finally:
                 written += job.paths
     except TableError as error:
-        _discard(handle, written)
+        if isinstance(error, VerificationFailed):
+            error.at(evidence=" ".join(written))
+        else:
+            _discard(handle, written)
         raise error.at(table=plan.table, partition=plan.partition, bucket=plan.bucket) from error
     except BaseException:
         _discard(handle, written)

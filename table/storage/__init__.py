@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .base import FileStatus, Sink, Storage
-from .local import LocalStorage
+from .local import TEMPORARY_SUFFIX, LocalStorage
 
-__all__ = ["FileStatus", "LocalStorage", "Sink", "Storage"]
+__all__ = ["TEMPORARY_SUFFIX", "FileStatus", "LocalStorage", "Sink", "Storage"]

@@ -17,6 +17,9 @@ from typing import BinaryIO
 from ..errors import FileMissing, StorageUnavailable
 from .base import FileStatus
 
+TEMPORARY_SUFFIX = ".desilt.tmp"
+"""Ends the hidden names under which files are made; a process that dies leaves one behind."""
+
 
 @contextmanager
 def _translated(action: str, path: str) -> Generator[None]:
@@ -134,7 +137,7 @@ class LocalStorage:
         """A finished temporary file beside ``path``; gone afterwards whatever happens."""
         folder, name = os.path.split(path)
         os.makedirs(folder, exist_ok=True)
-        temporary = f"{folder}/.{name}.{uuid.uuid4()}.tmp"
+        temporary = f"{folder}/.{name}.{uuid.uuid4()}{TEMPORARY_SUFFIX}"
         try:
             with open(temporary, "xb", buffering=0) as file:
                 view = memoryview(data)

@@ -12,6 +12,7 @@ from support.faulty import Failure, FaultyStorage, files_below
 
 from desilt.table.compact import sweep
 from desilt.table.errors import CorruptTable, InvalidRequest, StorageUnavailable
+from desilt.table.storage import LocalStorage
 from desilt.table.table import Table
 
 
@@ -105,8 +106,16 @@ def test_sweep_refuses_what_is_no_task_id(task_id: str, table: Table) -> None:
     assert task.task_id
 
 
-@pytest.mark.parametrize("damaged", ["manifest-list", "manifest", "snapshot"])
-@pytest.mark.parametrize("damage", ["truncated", "gone"])
+@pytest.mark.parametrize(
+    ("damaged", "damage"),
+    [  # a snapshot that is gone is an expired one
+        ("manifest-list", "truncated"),
+        ("manifest-list", "gone"),
+        ("manifest", "truncated"),
+        ("manifest", "gone"),
+        ("snapshot", "truncated"),
+    ],
+)
 def test_sweep_removes_nothing_where_a_snapshot_cannot_be_read(
     damaged: str, damage: str, table: Table
 ) -> None:
@@ -123,8 +132,6 @@ def test_sweep_removes_nothing_where_a_snapshot_cannot_be_read(
         )
     if damage == "truncated":
         Path(path).write_bytes(Path(path).read_bytes()[:20])
-    elif damaged == "snapshot":
-        pytest.skip("a snapshot that is gone is an expired one")
     else:
         os.unlink(path)
     files = files_below(table.path)
@@ -157,3 +164,39 @@ def test_sweep_works_after_older_snapshots_expired(table: Table) -> None:
 
     assert len(swept.deleted) == 1
     assert rows_of(table)
+
+
+def test_sweep_removes_snapshots_that_a_killed_process_never_finished(table: Table) -> None:
+    """A kill between writing the temporary file and linking it leaves a name without a task id."""
+    folder = Path(table.path) / "snapshot"
+    dead = folder / f".snapshot-3.{uuid.uuid4()}.desilt.tmp"
+    young = folder / f".LATEST.{uuid.uuid4()}.desilt.tmp"
+    foreign = folder / f".snapshot-3.{uuid.uuid4()}.tmp"
+    for path in (dead, young, foreign):
+        path.write_bytes(b"{")
+    for path in (dead, foreign):
+        os.utime(path, (0, 0))
+
+    swept = sweep(table.handle, str(uuid.uuid4()), "", 0)
+
+    assert swept.deleted == (str(dead),)
+    assert young.exists()
+    assert foreign.exists()
+
+
+def test_a_publish_that_is_killed_leaves_what_a_sweep_knows(table: Table) -> None:
+    """The temporary's name is the one that a sweep looks for."""
+    store = LocalStorage(sync=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "link", _killed)
+        patch.setattr(os, "unlink", lambda path: None)  # the process is gone: nobody cleans up
+        with pytest.raises(KeyboardInterrupt):
+            store.create(f"{table.path}/snapshot/snapshot-9", b"{}")
+    (left,) = Path(table.path, "snapshot").glob(".snapshot-9.*")
+    os.utime(left, (0, 0))
+
+    assert sweep(table.handle, str(uuid.uuid4()), "", 0).deleted == (str(left),)
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -92,6 +92,20 @@ def test_second_daemon_is_refused_by_name(journal: Journal, tmp_path: Path) -> N
         Journal(tmp_path / "state.db")
 
 
+def test_lifting_holds_opens_rejected_tasks_again_so_that_their_evidence_is_swept(
+    journal: Journal,
+) -> None:
+    for name, outcome in (("rejected", "rejected"), ("done", "committed")):
+        journal.open_task(a_task(name))
+        journal.close_task(name, outcome, START, {})
+    journal.lift("db.other")
+    assert journal.open_tasks() == ()
+
+    journal.lift("db.t")
+
+    assert [task.task_id for task in journal.open_tasks()] == ["rejected"]
+
+
 def test_command_may_lift_holds_beside_the_daemon(journal: Journal, tmp_path: Path) -> None:
     journal.hold("db.a", None, Hold("cut off", START))
     beside = Journal(tmp_path / "state.db", exclusive=False)

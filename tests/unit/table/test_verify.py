@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,8 +117,12 @@ def test_a_keyed_rewrite_that_lost_its_rows_is_always_caught(
             _compact(keyed, ALWAYS[name], options)
         assert "table=db.t" in str(raised.value)
         assert "bucket=0" in str(raised.value)
+        kept = str(raised.value.context["evidence"]).split()
+        assert set(kept) == files_below(keyed.path) - before, "the evidence is named"
+        for path in kept:
+            os.unlink(path)
 
-    assert files_below(keyed.path) == before, "what failed verification is removed"
+    assert files_below(keyed.path) == before
     assert rows_of(keyed) == rows
 
 
