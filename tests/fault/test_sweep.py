@@ -189,7 +189,7 @@ def test_a_publish_that_is_killed_leaves_what_a_sweep_knows(table: Table) -> Non
     store = LocalStorage(sync=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "link", _killed)
-        patch.setattr(os, "unlink", lambda path: None)  # the process is gone: nobody cleans up
+        patch.setattr(os, "unlink", _gone)  # the process is gone: nobody cleans up
         with pytest.raises(KeyboardInterrupt):
             store.create(f"{table.path}/snapshot/snapshot-9", b"{}")
     (left,) = Path(table.path, "snapshot").glob(".snapshot-9.*")
@@ -200,3 +200,7 @@ def test_a_publish_that_is_killed_leaves_what_a_sweep_knows(table: Table) -> Non
 
 def _killed(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def _gone(path: str) -> None:
+    """No cleaning up."""
