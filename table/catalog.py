@@ -14,8 +14,9 @@ from . import paths
 from .datatypes import DataType
 from .errors import InvalidRequest, TableMissing, UnsupportedFeature, naming
 from .handle import TableHandle, World
-from .schema import check_supported, columns_of, dump_schema, new_schema
+from .schema import columns_of, dump_schema, new_schema
 from .storage import LocalStorage, Storage
+from .supported import check_table
 from .table import Table
 
 _NAME = re.compile(r"[^\s./\\$\x00-\x1f][^/\\.$\x00-\x1f]*")
@@ -119,6 +120,7 @@ class Catalog:
                 comment=comment,
                 time_millis=self._world.now_millis(),
             )
+            check_table(made)
         if self._is_table(handle.root) or not self._storage.create(
             paths.schema_file(handle.root, 0), dump_schema(made)
         ):
@@ -149,5 +151,5 @@ def _opened(handle: TableHandle) -> Table:
     if not handle.storage.exists(handle.root):
         raise TableMissing("no table here", table=handle.name, path=handle.root)
     with naming(handle.name):
-        check_supported(handle.latest_schema())
+        check_table(handle.latest_schema())
     return Table(handle)

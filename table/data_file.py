@@ -15,9 +15,9 @@ from .errors import BadData, CorruptTable, first_line
 from .evolution import Projection, project
 from .format.parquet import Chunk, ParquetSource
 from .handle import TableHandle
-from .lsm.merge import MergeRule
 from .lsm.order import order_frame, strictly_ascending
 from .manifest.entry import DataFile
+from .merge.rule import MergeRule
 from .schema import KIND, SEQUENCE, Field, TableSchema
 
 

@@ -31,8 +31,9 @@ from .plan import (
     partition_text,
     plan_bucket,
 )
-from .schema import TableSchema, check_supported
+from .schema import TableSchema
 from .snapshot import CommitKind, Snapshot
+from .supported import check_table
 
 _ADDED_SCHEMA = {"name": pl.String(), "added_millis": pl.Int64()}
 _PER_BUCKET_SCHEMA: dict[str, pl.DataType] = {
@@ -126,7 +127,7 @@ class TableObserver:
         newest = self.handle.latest_schema_id()
         if self._schema is None or self._schema.id != newest:
             schema = self.handle.schema(newest)
-            check_supported(schema)
+            check_table(schema)
             self._schema = schema
             self._derived.clear()
             self._labels.clear()

@@ -27,7 +27,6 @@ _UNITS = {
 
 # Options whose value must be one of these, or desilt does not touch the table.
 ONLY: dict[str, frozenset[str]] = {
-    "merge-engine": frozenset({"deduplicate"}),
     "changelog-producer": frozenset({"none"}),
     "deletion-vectors.enabled": frozenset({"false"}),
     "type": frozenset({"table"}),
@@ -47,8 +46,6 @@ ONLY: dict[str, frozenset[str]] = {
     "file.format": frozenset({"parquet"}),
     "manifest.format": frozenset({"avro"}),
     "data-file.external-paths.strategy": frozenset({"none"}),
-    "ignore-delete": frozenset({"false"}),
-    "deduplicate.ignore-delete": frozenset({"false"}),
     "clustering.incremental": frozenset({"false"}),
     "write.sequence-number-init-mode": frozenset({"scan"}),
 }
@@ -59,7 +56,6 @@ ABSENT = (
     "commit.callbacks",
     "data-file.external-paths",
     "file.format.per.level",
-    "rowkind.field",
     "file-index.bloom-filter.columns",
     "file-index.bitmap.columns",
     "file-index.bsi.columns",
@@ -171,11 +167,28 @@ class TableOptions:
 
     @property
     def sequence_fields(self) -> tuple[str, ...]:
-        return tuple(f.strip() for f in self.text("sequence.field", "").split(",") if f.strip())
+        return self.names("sequence.field")
 
     @property
     def sequence_descending(self) -> bool:
         return self.text("sequence.field.sort-order", "ascending").lower() == "descending"
+
+    def names(self, key: str) -> tuple[str, ...]:
+        """A list of column names, comma between."""
+        return tuple(n.strip() for n in self.text(key, "").split(",") if n.strip())
+
+    @property
+    def merge_engine(self) -> str:
+        return self.text("merge-engine", "deduplicate").lower()
+
+    @property
+    def ignore_delete(self) -> bool:
+        """Retracts are skipped; the keys of older releases count, too."""
+        engines = ("first-row", "deduplicate", "partial-update")
+        for key in ("ignore-delete", *(f"{engine}.ignore-delete" for engine in engines)):
+            if key in self.raw:
+                return self.flag(key, default=False)
+        return False
 
     @property
     def stats_mode(self) -> str:
@@ -233,9 +246,6 @@ def refuse_unsupported(options: TableOptions) -> None:
             raise UnsupportedFeature("option is not supported", option=key, value=value)
     for key in ABSENT:
         if key in options.raw:
-            raise UnsupportedFeature("option is not supported", option=key, value=options.raw[key])
-    for key in options.raw:
-        if key.startswith("fields.") and not key.endswith(".stats-mode"):
             raise UnsupportedFeature("option is not supported", option=key, value=options.raw[key])
     if options.compression not in _COMPRESSIONS:
         raise UnsupportedFeature(

@@ -19,8 +19,8 @@ from .datatypes import FLOATS, DataType
 from .errors import BadData, StorageUnavailable, first_line
 from .format.parquet import ParquetEncoding, ParquetSource, encode
 from .handle import TableHandle
-from .lsm.merge import RETRACT_KINDS
 from .manifest.entry import DataFile, FileSource
+from .merge.rule import RETRACT_KINDS
 from .row import Row, encode_row, row_from_frame
 from .schema import KEY_PREFIX, KIND, SEQUENCE, TableSchema
 from .stats import EMPTY_STATS, KEY_MODE, SimpleStats, StatsMode, collect_stats

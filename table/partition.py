@@ -21,7 +21,7 @@ DEFAULT_NAME = "__DEFAULT_PARTITION__"
 
 _ESCAPED = frozenset([*map(chr, range(0x20)), "\x7f", *"\"#%'*/:=?\\{}[]^"])
 # What Java's Character.isWhitespace says yes to: no non-breaking blanks.
-_WHITE = frozenset(
+WHITE = frozenset(
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \u1680\u2028\u2029\u205f\u3000"
     + "".join(chr(c) for c in range(0x2000, 0x200B) if c != 0x2007)
 )
@@ -77,7 +77,7 @@ def _value_text(value: object, data_type: DataType, default_name: str, *, legacy
     if value is None:
         return default_name
     text = _legacy_text(value, data_type) if legacy else _cast_text(value, data_type)
-    return default_name if all(c in _WHITE for c in text) else text
+    return default_name if all(c in WHITE for c in text) else text
 
 
 def _legacy_text(value: object, data_type: DataType) -> str:

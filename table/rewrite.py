@@ -24,9 +24,11 @@ from .errors import TableError, VerificationFailed
 from .evolution import project
 from .format.parquet import ParquetSource
 from .handle import TableHandle
-from .lsm.merge import MergeRule, merge
 from .lsm.slices import slices
 from .manifest.entry import DataFile, FileSource
+from .merge.engine import engine_of
+from .merge.reduce import merge
+from .merge.rule import MergeRule
 from .output import OutputSpec, OutputWriter
 from .plan import CompactionPlan, RewritePlan, SectionNames, directory
 from .schema import TableSchema
@@ -171,7 +173,7 @@ class _Rewrite:
         return self._run_keyed() if self._plan.keyed else self._run_append()
 
     def _run_keyed(self) -> tuple[DataFile, ...]:
-        rule = MergeRule.of(self._schema)
+        rule, engine = MergeRule.of(self._schema), engine_of(self._schema)
         checked = self._checked_columns()
         drop = self._part.drop_deletes
         expected = KeyedExpectation(rule, checked, drop_deletes=drop)
@@ -181,7 +183,7 @@ class _Rewrite:
                 for frames in slices(self._runs(section), rule):
                     self._rows_seen += sum(f.height for f in frames)
                     expected.observe(frames)
-                    yield merge(frames, rule, drop_deletes=drop)
+                    yield merge(frames, rule, engine, drop_deletes=drop)
 
         with closing(ahead(merged())) as frames:
             files = self._writer.write(frames)

@@ -18,16 +18,19 @@ from . import paths
 from .data_file import read_columns
 from .errors import InvalidRequest, TableError, naming
 from .handle import TableHandle
-from .lsm.merge import MergeRule, merge
 from .lsm.run import LsmFile, lsm_file
 from .lsm.section import Section, sections
 from .lsm.slices import slices
 from .manifest.entry import SLIM_SCHEMA, DataFile, frame_entries
+from .merge.engine import Engine, engine_of, needed_columns, only_columns
+from .merge.reduce import merge
+from .merge.rule import MergeRule
 from .metadata import MetadataReader
 from .plan import partition_text, refuse_files
 from .row import decode_row, series_from_values
-from .schema import Field, TableSchema, check_supported
+from .schema import Field, TableSchema
 from .snapshot import Snapshot
+from .supported import check_table
 
 SCAN_CHUNK_BYTES = 24 * 1024 * 1024
 
@@ -72,11 +75,11 @@ def scan_table(
 def _reader(handle: TableHandle, snapshot_id: int | None) -> _Reader:
     """Reads in the newest schema, or in that of the snapshot asked for."""
     schema = handle.latest_schema()
-    check_supported(schema)
+    check_table(schema)
     snapshot = _snapshot(handle, snapshot_id)
     if snapshot is not None and snapshot_id is not None:
         schema = handle.schema(snapshot.schema_id)
-        check_supported(schema)
+        check_table(schema)
     return _Reader(handle, schema, snapshot)
 
 
@@ -169,13 +172,15 @@ class _Reader:
         self, folder: str, files: list[DataFile], needed: tuple[str, ...], early: pl.Expr | None
     ) -> Iterator[pl.DataFrame]:
         rule = MergeRule.of(self.schema)
-        names = {*rule.columns, *needed}
-        if early is not None:
-            names |= set(early.meta.root_names())
+        asked = () if early is None else early.meta.root_names()
+        engine = engine_of(self.schema)
+        read = needed_columns(engine, tuple(n for n in self.schema.names if n in {*needed, *asked}))
+        engine = only_columns(engine, read)
+        names = {*rule.columns, *read}
         fields = [f for f in self.schema.physical if f.name in names]
         types = self.schema.types(self.schema.trimmed_keys)
         for section in sections(lsm_file(f, types) for f in files):
-            for frame in self._section(folder, section, fields, rule, early):
+            for frame in self._section(folder, section, fields, (rule, engine), early):
                 yield frame.select(needed)
 
     def _section(
@@ -183,16 +188,17 @@ class _Reader:
         folder: str,
         section: Section,
         fields: Sequence[Field],
-        rule: MergeRule,
+        how: tuple[MergeRule, Engine],
         early: pl.Expr | None,
     ) -> Iterator[pl.DataFrame]:
+        rule, engine = how
         runs = [self._run(folder, run, fields, early) for run in section.runs]
         if len(runs) == 1:
             for frame in runs[0]:
-                yield merge([frame], rule, drop_deletes=True)
+                yield merge([frame], rule, engine, drop_deletes=True)
             return
         for frames in slices(runs, rule):
-            yield merge(frames, rule, drop_deletes=True)
+            yield merge(frames, rule, engine, drop_deletes=True)
 
     def _run(
         self, folder: str, files: Sequence[LsmFile], fields: Sequence[Field], early: pl.Expr | None

@@ -20,8 +20,8 @@ import numpy.typing as npt
 import polars as pl
 
 from .errors import VerificationFailed
-from .lsm.merge import RETRACT_KINDS, MergeRule
 from .lsm.order import order_frame, strictly_ascending
+from .merge.rule import RETRACT_KINDS, MergeRule
 from .schema import KIND, SEQUENCE
 
 Hashes = npt.NDArray[np.uint64]

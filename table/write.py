@@ -22,13 +22,16 @@ from .commit_files import BATCH_IDENTIFIER, CommitRequest
 from .datatypes import BYTES, INTEGERS, MAX_LENGTH, STRINGS, DataType, Root, to_polars
 from .errors import BadData, InvalidRequest, OutcomeUnknown, TableError, first_line
 from .handle import TableHandle
-from .lsm.merge import MergeRule, last_of_each_key
 from .manifest.entry import DataFile, EntryKind, FileSource, ManifestEntry
+from .merge.engine import engine_of
+from .merge.reduce import merge_rows
+from .merge.rule import MergeRule
 from .metadata import MetadataReader
 from .output import OutputSpec, OutputWriter
 from .plan import partition_text
-from .schema import KEY_PREFIX, KIND, SEQUENCE, TableSchema, check_supported
+from .schema import KEY_PREFIX, KIND, SEQUENCE, TableSchema
 from .snapshot import CommitKind
+from .supported import check_table
 
 INSERT = 0
 DELETE = 3
@@ -64,7 +67,7 @@ def write_rows(
         StorageUnavailable, OutcomeUnknown, CommitConflict: as the commit says.
     """
     schema = handle.latest_schema()
-    check_supported(schema)
+    check_table(schema)
     rows = conform(frame, schema)
     if rows.height == 0:
         return None
@@ -284,4 +287,4 @@ def _sorted_by_key(rows: pl.DataFrame, schema: TableSchema, first_sequence: int)
     numbers = pl.int_range(first_sequence, first_sequence + rows.height, eager=True)
     keys: Sequence[pl.Expr] = [pl.col(k).alias(KEY_PREFIX + k) for k in schema.trimmed_keys]
     physical = rows.with_columns(*keys, numbers.alias(SEQUENCE))
-    return last_of_each_key(physical, MergeRule.of(schema))
+    return merge_rows(physical, MergeRule.of(schema), engine_of(schema))

@@ -58,6 +58,23 @@ def _float_order(series: pl.Series) -> pl.Series:
     return result
 
 
+def comparable(value: pl.Expr, data_type: DataType) -> pl.Expr:
+    """An expression whose ascending order is that of the type's values."""
+    if data_type.root in FLOATS:
+        return float_rank(value)
+    if data_type.root is Root.BOOLEAN:
+        return value.cast(pl.UInt8)
+    return value
+
+
+def float_rank(value: pl.Expr) -> pl.Expr:
+    """Integers in Java's order of floats: −0.0 below 0.0, NaN above all."""
+    wide = value.cast(pl.Float64)
+    one_nan = pl.when(wide.is_nan()).then(pl.lit(float("nan"))).otherwise(wide)
+    bits = one_nan.reinterpret(dtype=pl.Int64)
+    return pl.when(bits < 0).then(bits ^ pl.lit(2**63 - 1, pl.Int64)).otherwise(bits)
+
+
 def rows_through(order: pl.DataFrame, bound: Sequence[Any]) -> int:
     """How many rows of an ascending order frame are at most ``bound``; by binary search."""
     start, end = 0, order.height

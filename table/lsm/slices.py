@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from .merge import MergeRule
+from ..merge.rule import MergeRule
 from .order import bound_at, order_frame, rows_through
 
 Bound = tuple[Any, ...]

@@ -13,13 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from desilt.table.datatypes import parse_type
-from desilt.table.lsm import merge as merging
-from desilt.table.lsm.merge import RETRACT_KINDS, MergeRule, last_of_each_key, merge
 from desilt.table.lsm.pick import Growth, PickOptions, RunSize, pick_full, pick_universal
 from desilt.table.lsm.run import Key, LsmFile, level_runs
 from desilt.table.lsm.section import TreatOptions, overlap_bytes, sections, treat
 from desilt.table.lsm.slices import slices
 from desilt.table.manifest.entry import DataFile
+from desilt.table.merge.engine import Deduplicate
+from desilt.table.merge.feed import feed_of, feed_of_rows
+from desilt.table.merge.reduce import merge, merge_rows
+from desilt.table.merge.rule import RETRACT_KINDS, MergeRule
 from desilt.table.schema import KIND, SEQUENCE
 from desilt.table.verify import KeyedExpectation, check_keyed
 
@@ -235,6 +237,7 @@ def test_treatment_leaves_one_run_at_the_output_level(
 
 # --- merge ----------------------------------------------------------------------------------------
 
+LAST = Deduplicate()
 KEY_TYPES = {"INT": st.integers(-3, 3), "STRING": st.sampled_from(["", "a", "b", "é"]),
              "DOUBLE": st.sampled_from([-math.inf, -0.0, 0.0, 1.5, math.nan]),
              "BOOLEAN": st.booleans()}  # fmt: skip
@@ -275,7 +278,7 @@ class Runs:
             pl.Series("v", [f"{r.sequence}" for r in run], pl.String()),
         ]
         unsorted = pl.DataFrame([*keys, *system])
-        return last_of_each_key(unsorted, MergeRule(self.rule.keys, self.rule.key_types))
+        return merge_rows(unsorted, MergeRule(self.rule.keys, self.rule.key_types), LAST)
 
     def naive(self, *, drop_deletes: bool) -> list[tuple[object, ...]]:
         """The fold, record by record: what the specification says."""
@@ -337,7 +340,7 @@ def _rows(frame: pl.DataFrame, width: int) -> list[tuple[object, ...]]:
 @PURE
 @given(given_runs=merges(), drop=st.booleans())
 def test_merge_equals_the_naive_fold(given_runs: Runs, drop: bool) -> None:
-    merged = merge(given_runs.frames(), given_runs.rule, drop_deletes=drop)
+    merged = merge(given_runs.frames(), given_runs.rule, LAST, drop_deletes=drop)
 
     assert _rows(merged, len(given_runs.types)) == given_runs.naive(drop_deletes=drop)
     assert merged.get_column("v").to_list() == [str(s) for s in merged.get_column(SEQUENCE)]
@@ -347,14 +350,12 @@ def test_merge_equals_the_naive_fold(given_runs: Runs, drop: bool) -> None:
 @given(given_runs=merges(with_user=False))
 def test_the_fast_way_by_age_equals_the_general_way(given_runs: Runs) -> None:
     frames = given_runs.frames()
-    ordered = merging._oldest_first(frames)  # pyright: ignore[reportPrivateUsage]
-    if not merging._sequences_disjoint(ordered):  # pyright: ignore[reportPrivateUsage]
-        return
+    quick = feed_of(frames, given_runs.rule)
+    general = feed_of_rows(pl.concat(frames), given_runs.rule)
 
-    fast = merging._by_age(ordered, given_runs.rule)  # pyright: ignore[reportPrivateUsage]
-    general = merging._by_sequence(ordered, given_runs.rule)  # pyright: ignore[reportPrivateUsage]
-
-    assert fast.tolist() == general.tolist()
+    assert quick.counts.tolist() == general.counts.tolist()
+    # Records are told apart by what they hold: rows lie in another order.
+    assert quick.rows[pl.Series(quick.order)].equals(general.rows[pl.Series(general.order)])
 
 
 @PURE
@@ -364,11 +365,12 @@ def test_slicing_at_any_chunk_size_merges_to_the_same_rows(
 ) -> None:
     """Row groups end anywhere; records of one key must still meet."""
     frames = given_runs.frames()
-    whole = merge(frames, given_runs.rule, drop_deletes=drop)
+    whole = merge(frames, given_runs.rule, LAST, drop_deletes=drop)
 
     chunked = [iter([f.slice(i, chunk) for i in range(0, f.height, chunk)]) for f in frames]
     parts = [
-        merge(part, given_runs.rule, drop_deletes=drop) for part in slices(chunked, given_runs.rule)
+        merge(part, given_runs.rule, LAST, drop_deletes=drop)
+        for part in slices(chunked, given_runs.rule)
     ]
 
     assert pl.concat(parts).equals(whole)
@@ -380,7 +382,7 @@ def test_the_independent_check_agrees_with_the_merge(given_runs: Runs, drop: boo
     """Two routes, one answer: else verification would quarantine good buckets."""
     expected = KeyedExpectation(given_runs.rule, ("v",), drop_deletes=drop)
     expected.observe(given_runs.frames())
-    merged = merge(given_runs.frames(), given_runs.rule, drop_deletes=drop)
+    merged = merge(given_runs.frames(), given_runs.rule, LAST, drop_deletes=drop)
 
     check_keyed(expected.tally, [merged], given_runs.rule, ("v",))
 
@@ -390,6 +392,6 @@ def test_the_independent_check_agrees_with_the_merge(given_runs: Runs, drop: boo
 def test_a_write_buffer_keeps_the_last_record_of_each_key(given_runs: Runs) -> None:
     rows = pl.concat(given_runs.frames())
 
-    kept = last_of_each_key(rows, given_runs.rule)
+    kept = merge_rows(rows, given_runs.rule, LAST)
 
     assert _rows(kept, len(given_runs.types)) == given_runs.naive(drop_deletes=False)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from desilt.table.datatypes import parse_type
 from desilt.table.lsm import slices as module
-from desilt.table.lsm.merge import MergeRule
 from desilt.table.lsm.order import order_frame, rows_through
 from desilt.table.lsm.slices import slices
+from desilt.table.merge.rule import MergeRule
 
 Key = tuple[int, str]
 RULE = MergeRule(("_KEY_a", "_KEY_b"), (parse_type("INT"), parse_type("STRING")))

@@ -304,9 +304,6 @@ def test_a_wrong_hint_is_only_a_hint(hint: str, table: Table) -> None:
 # --- refused by name when the table is opened -----------------------------------------------------
 
 OPTIONS = [
-    ("merge-engine", "partial-update"),
-    ("merge-engine", "aggregation"),
-    ("merge-engine", "first-row"),
     ("merge-engine", "made-up"),
     ("changelog-producer", "input"),
     ("changelog-producer", "lookup"),
@@ -326,7 +323,7 @@ OPTIONS = [
     ("file.compression", "brotli"),
     ("sequence.field.sort-order", "sideways"),
     ("record-level.expire-time", "1 d"),
-    ("fields.v.aggregate-function", "sum"),
+    ("fields.v.aggregator", "sum"),
     ("write.sequence-number-init-mode", "made-up"),
 ]
 
