@@ -223,6 +223,9 @@ final class Tables implements AutoCloseable {
             options.put(CoreOptions.SCAN_SNAPSHOT_ID.key(), Args.text(args, "snapshot"));
         }
         FileStoreTable table = open(args, options);
+        if (Args.has(args, "branch")) {
+            table = table.switchToBranch(Args.text(args, "branch"));
+        }
         RowType type = table.rowType();
         ReadBuilder builder = table.newReadBuilder();
         List<String> names = type.getFieldNames();
@@ -446,7 +449,7 @@ final class Tables implements AutoCloseable {
         return open(Args.text(args, "path"), dynamic);
     }
 
-    private static FileStoreTable open(String path, Map<String, String> dynamic) {
+    static FileStoreTable open(String path, Map<String, String> dynamic) {
         FileStoreTable table =
                 FileStoreTableFactory.create(LocalFileIO.create(), new Path(path));
         return dynamic.isEmpty() ? table : table.copy(new HashMap<>(dynamic));
