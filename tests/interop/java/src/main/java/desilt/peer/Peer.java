@@ -36,6 +36,7 @@ public final class Peer {
         operations.put("version", Peer::version);
         tables.register(operations);
         Probes.register(operations);
+        Merges.register(operations);
     }
 
     public static void main(String[] args) throws IOException {
