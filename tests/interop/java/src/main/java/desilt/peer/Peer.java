@@ -37,6 +37,7 @@ public final class Peer {
         tables.register(operations);
         Probes.register(operations);
         Refs.register(operations);
+        Merges.register(operations);
     }
 
     public static void main(String[] args) throws IOException {

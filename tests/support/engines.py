@@ -1,0 +1,202 @@
+"""Random tables of every merge engine: columns, keys and the options that say how rows are merged.
+
+A table is described by `Rules` (what merging needs) or by `Shape` (what creating one needs); both
+come from the caller's generator alone, so a seed says everything. What is drawn is always accepted
+by the library; which changes such a table may get is the matter of `support.engine_histories`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+from .canonical import Json, float_text, parse_type
+from .engine_model import Rules
+from .shapes import INTEGER_BITS, VALUE_TYPES, random_value, sequence_value
+
+__all__ = ["ENGINES", "FUNCTION_TYPES", "column_value", "random_rules"]
+
+ENGINES = ("deduplicate", "partial-update", "aggregation", "first-row")
+
+_NUMBERS = (
+    *INTEGER_BITS,
+    "FLOAT",
+    "DOUBLE",
+    "DECIMAL(9, 2)",
+    "DECIMAL(5, 0)",
+    "DECIMAL(18, 3)",
+    "DECIMAL(38, 10)",
+)
+_COMPARABLE = tuple(text for text in VALUE_TYPES if text != "BOOLEAN")
+
+FUNCTION_TYPES: Mapping[str, Sequence[str]] = {
+    "sum": _NUMBERS,
+    "product": _NUMBERS,
+    "max": _COMPARABLE,
+    "min": _COMPARABLE,
+    "last_value": VALUE_TYPES,
+    "last_non_null_value": VALUE_TYPES,
+    "first_value": VALUE_TYPES,
+    "first_non_null_value": VALUE_TYPES,
+    "first_not_null_value": VALUE_TYPES,
+    "listagg": ("STRING",),
+    "bool_and": ("BOOLEAN",),
+    "bool_or": ("BOOLEAN",),
+}
+"""By aggregate function of scalars: the column types it takes."""
+
+RETRACTABLE = ("sum", "product", "last_value", "last_non_null_value")
+
+SEQUENCE_TYPES = ("INT", "BIGINT", "TIMESTAMP(3)", "DOUBLE", "DECIMAL(20, 2)", "STRING")
+_LIST_TOKENS = ("a", "b", "c", "", " ", "a,b", "b,,a", "a;c", "\u00a0", "\u2003", "é,a")
+_DOUBLES = (0.0, -0.0, 0.5, 1.0, -2.0, 4.0, 0.25)
+
+
+def random_rules(rng: random.Random, engine: str) -> Rules:
+    """A table of the engine, with a key of one INT column."""
+    options = {"merge-engine": engine}
+    columns = {"k": "INT NOT NULL"}
+    drawn = {
+        "deduplicate": _plain,
+        "first-row": _plain,
+        "aggregation": _aggregation,
+        "partial-update": _partial_update,
+    }[engine](rng, options)
+    named = [*columns.items(), *drawn.items()]
+    rng.shuffle(named)
+    if rng.random() < 0.5:
+        options["changelog-producer.row-deduplicate"] = "true"
+        if rng.random() < 0.3:
+            ignored = rng.sample(list(drawn), min(2, len(drawn)))
+            options["changelog-producer.row-deduplicate-ignore-fields"] = ",".join(ignored)
+    return Rules(dict(named), ("k",), options)
+
+
+# --- columns ------------------------------------------------------------------------------------
+
+
+def _some(
+    rng: random.Random, prefix: str, *, low: int = 1, not_null: float = 0.0
+) -> dict[str, str]:
+    count = rng.randint(low, 4)
+    return {
+        f"{prefix}{i}": rng.choice(VALUE_TYPES) + (" NOT NULL" if rng.random() < not_null else "")
+        for i in range(count)
+    }
+
+
+def _sequence(rng: random.Random, options: dict[str, str], chance: float) -> dict[str, str]:
+    """Columns of sequence.field, one or two or none."""
+    if rng.random() >= chance:
+        return {}
+    columns = {f"s{i}": rng.choice(SEQUENCE_TYPES) for i in range(rng.choice([1, 1, 2]))}
+    options["sequence.field"] = ",".join(columns)
+    if rng.random() < 0.3:
+        options["sequence.field.sort-order"] = "descending"
+    return columns
+
+
+def _plain(rng: random.Random, options: dict[str, str]) -> dict[str, str]:
+    if rng.random() < 0.3:
+        options["ignore-delete"] = "true"
+    chance = 0.5 if options["merge-engine"] == "deduplicate" else 0.0
+    return {**_some(rng, "v", not_null=0.1), **_sequence(rng, options, chance)}
+
+
+def _aggregation(rng: random.Random, options: dict[str, str]) -> dict[str, str]:
+    removes = rng.random() < 0.3
+    if removes:
+        options["aggregation.remove-record-on-delete"] = "true"
+    columns: dict[str, str] = {}
+    for i in range(rng.randint(2, 6)):
+        columns[f"a{i}"] = _aggregated(rng, options, f"a{i}", may_ignore=not removes)
+    if rng.random() < 0.3:
+        options["fields.default-aggregate-function"] = rng.choice(
+            ["last_value", "last_non_null_value", "first_value", "first_non_null_value"]
+        )
+    if rng.random() < 0.5:
+        columns |= _some(rng, "v")
+    return {**columns, **_sequence(rng, options, 0.4)}
+
+
+def _aggregated(rng: random.Random, options: dict[str, str], name: str, *, may_ignore: bool) -> str:
+    """Gives the column a function; its type."""
+    function = rng.choice([*FUNCTION_TYPES, *RETRACTABLE])
+    options[f"fields.{name}.aggregate-function"] = function
+    if function not in RETRACTABLE and may_ignore and rng.random() < 0.6:
+        options[f"fields.{name}.ignore-retract"] = "true"
+    if function == "listagg":
+        if rng.random() < 0.4:
+            options[f"fields.{name}.list-agg-delimiter"] = rng.choice([";", "--", " "])
+        if rng.random() < 0.4:
+            options[f"fields.{name}.distinct"] = "true"
+    return rng.choice(FUNCTION_TYPES[function])
+
+
+def _partial_update(rng: random.Random, options: dict[str, str]) -> dict[str, str]:
+    columns = _some(rng, "v", not_null=0.1)
+    if rng.random() < 0.4:
+        choice = rng.choice(["", "ignore-delete", "partial-update.remove-record-on-delete"])
+        if choice:
+            options[choice] = "true"
+    else:
+        columns |= _groups(rng, options)
+    return {**columns, **_sequence(rng, options, 0.3)}
+
+
+def _groups(rng: random.Random, options: dict[str, str]) -> dict[str, str]:
+    columns: dict[str, str] = {}
+    leaders: list[list[str]] = []
+    for number in range(rng.choice([1, 2])):
+        led = [f"g{number}{i}" for i in range(rng.choice([1, 1, 2]))]
+        columns |= {name: rng.choice(SEQUENCE_TYPES) for name in led}
+        protected = _some(rng, f"p{number}")
+        for name in protected:
+            if rng.random() < 0.5:
+                protected[name] = _aggregated(rng, options, name, may_ignore=True)
+        options[f"fields.{','.join(led)}.sequence-group"] = ",".join(protected)
+        columns |= protected
+        leaders.append(led)
+    choice = rng.choice(["", "", "ignore-delete", "partial-update.remove-record-on-sequence-group"])
+    if choice:
+        options[choice] = "true" if choice == "ignore-delete" else rng.choice(leaders[-1])
+    return columns
+
+
+# --- values -------------------------------------------------------------------------------------
+
+
+def column_value(rng: random.Random, rules: Rules, position: int, *, wild: bool = False) -> Json:
+    """A value for a column, never null; ``wild`` ones may overflow or have no quotient.
+
+    Values of columns that order records are few, so that they are often late and often equal.
+    """
+    text = rules.columns[rules.names[position]]
+    if position in rules.sequence or position in rules.groups.get(position, ()):
+        return order_value(text, rng.randrange(-3, 4))
+    function = (
+        rules.function(position) if rules.engine in ("aggregation", "partial-update") else None
+    )
+    if function == "listagg":
+        return rng.choice(_LIST_TOKENS)
+    if function in ("sum", "product") and not (wild and rng.random() < 0.2):
+        return _summand(rng, text, powers=function == "product")
+    return random_value(rng, text)
+
+
+def order_value(type_text: str, number: int) -> Json:
+    """The value of an ordering column that stands for a number of at most five digits."""
+    if parse_type(type_text).root == "STRING":
+        return f"{number + 50_000:06d}"
+    return sequence_value(type_text, number)
+
+
+def _summand(rng: random.Random, type_text: str, *, powers: bool) -> Json:
+    """A small number; powers of two where it may have to be divided by."""
+    kind = parse_type(type_text)
+    number = rng.choice([1, 1, 1, 2, -1]) if powers else rng.randrange(-9, 10)
+    if kind.root in INTEGER_BITS:
+        return number
+    if kind.root == "DECIMAL":
+        return f"{number}.{'0' * kind.scale}" if kind.scale else str(number)
+    return float_text(float(number) if powers else rng.choice(_DOUBLES))
