@@ -98,10 +98,19 @@ class _Builder:
             return pl.lit(value=False)
         if self._engine.remove_on_delete:
             return self._delete
+        return self._removed_before(len(self._types))
+
+    def _removed_before(self, place: int) -> pl.Expr:
+        """Whether a sequence column before this place has removed the whole row.
+
+        Columns are gone through in their order, and a function that cannot take values back is
+        refused only if its turn comes.
+        """
+        names = list(self._types)
         removing = [
             speaks & news
             for group, (speaks, news) in zip(self._engine.groups, self._ages, strict=True)
-            if group.removes
+            if group.removes and min(names.index(n) for n in group.sequence) < place
         ]
         return self._delete & reduce(lambda a, b: a | b, removing, pl.lit(value=False))
 
@@ -144,7 +153,8 @@ class _Builder:
             return pl.when(speaks & news).then(new).otherwise(base)
         if column.function is None:
             return pl.when(~(speaks & news)).then(base)
-        where = self.retract & ~self._fine & ~self.deleted & speaks
+        removed = self._removed_before(list(self._types).index(column.name))
+        where = self.retract & ~self._fine & ~removed & speaks
         return self._retract_of(column, column.function, base, new, where)
 
     def _retract_of(

@@ -289,19 +289,31 @@ def _make_folded(
 ) -> None:
     assert isinstance(engine, PartialUpdate | Aggregation)
     try:
-        state = fold(feed, _program(engine))
+        folded = fold_all(feed, engine)
     except BadRecord as error:
         raise BadRecord(int(keys[error.key]), error.check) from error
+    if kinds:
+        result.kinds[keys] = folded.get_column(KIND).to_numpy()
+        result.make(keys, folded.drop(KIND))
+    else:
+        result.make(keys, folded.drop(KIND, SEQUENCE))
+
+
+def fold_all(feed: Feed, engine: PartialUpdate | Aggregation) -> pl.DataFrame:
+    """Every key folded, none by a closed form: what `reduce_feed` must equal, value columns alone.
+
+    Raises:
+        BadRecord: records that must be refused.
+    """
+    state = fold(feed, _program(engine))
     columns = [
         from_unscaled(state.get_column(c.name), c.type)
         if c.type.root is Root.DECIMAL
         else state.get_column(c.name)
         for c in engine.columns
     ]
-    if kinds:
-        columns.append(state.get_column(SEQUENCE))
-        result.kinds[keys] = _kinds(state)
-    result.make(keys, pl.DataFrame(columns))
+    kinds = pl.Series(KIND, _kinds(state), dtype=pl.Int8)
+    return pl.DataFrame([*columns, state.get_column(SEQUENCE), kinds])
 
 
 def _program(engine: PartialUpdate | Aggregation) -> Program:
