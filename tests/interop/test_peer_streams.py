@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.histories import Batch
 from support.peer_streams import changes, index_files, refusals, snapshot_files, write_stream
 from support.peers import Peer
 from support.shapes import Shape
 
 COLUMNS = {"k": "INT NOT NULL", "v": "STRING"}
-LOADED = [["+I", i, "a"] for i in range(4)]
-UPDATED = [["+U", 1, "b"], ["-D", 2, "z"], ["+I", 9, "n"]]
-NET = [["-U", 1, "a"], ["+U", 1, "b"], ["-D", 2, "a"], ["+I", 9, "n"]]
+LOADED: Batch = [["+I", i, "a"] for i in range(4)]
+UPDATED: Batch = [["+U", 1, "b"], ["-D", 2, "z"], ["+I", 9, "n"]]
+NET: Batch = [["-U", 1, "a"], ["+U", 1, "b"], ["-D", 2, "a"], ["+I", 9, "n"]]
 
 
 @pytest.fixture(params=["java", "java09"])
@@ -114,7 +115,7 @@ def test_records_of_append_tables_are_rows(peer: Peer, tmp_path: Path) -> None:
 
 def test_a_stream_compacts_as_it_writes(peer: Peer, tmp_path: Path) -> None:
     path = peer.create_table(tmp_path, "t", COLUMNS, primary_keys=["k"], options={"bucket": "1"})
-    batches = [[["+I", i, "a"]] for i in range(3)]
+    batches: list[Batch] = [[["+I", i, "a"]] for i in range(3)]
 
     write_stream(peer, path, batches, options={"num-sorted-run.compaction-trigger": "2"})
 
