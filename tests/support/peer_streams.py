@@ -1,15 +1,36 @@
-"""What only the Java peer can be asked: its merge functions, without any table around them."""
+"""What only the Java peers can be asked: changes, files and vectors by snapshot, merge functions.
+
+`merge_by` needs no table; everything else reads or writes one at a path.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TypedDict, cast
 
+from .canonical import Json
 from .engine_model import Record, Rules
-from .peers import Peer
+from .peers import FileInfo, Peer, Rows
+from .shapes import Shape
 
-__all__ = ["MergeCase", "Merged", "Wrapper", "merge_by"]
+__all__ = [
+    "FileEntry",
+    "IndexEntry",
+    "MergeCase",
+    "Merged",
+    "Part",
+    "SnapshotChanges",
+    "VectorRange",
+    "Wrapper",
+    "changes",
+    "index_files",
+    "merge_by",
+    "refusals",
+    "snapshot_files",
+    "write_stream",
+]
 
 Wrapper = Literal[
     "function",
@@ -21,6 +42,51 @@ Wrapper = Literal[
     "first-row",
 ]
 """How the library calls a merge function; see the functions of `support.engine_model`."""
+
+
+Part = Literal["live", "delta", "changelog"]
+"""Which entries of a snapshot: its files, or those that its own manifests list."""
+
+
+class SnapshotChanges(TypedDict):
+    """What a stream reader got from one snapshot: rows behind their kinds, in reading order."""
+
+    snapshot: int
+    rows: list[list[Json]]
+
+
+class FileEntry(FileInfo):
+    """A manifest entry (kind ADD or DELETE) and its file.
+
+    ``records`` are all rows of the file in their places, each behind kind and sequence number
+    (+I and -1 in append tables); empty unless asked for.
+    """
+
+    kind: str
+    records: list[list[Json]]
+
+
+class VectorRange(TypedDict):
+    """Where one data file's vector lies in an index file."""
+
+    file: str
+    offset: int
+    length: int
+    cardinality: int | None
+
+
+class IndexEntry(TypedDict):
+    """An entry of an index manifest; ``deleted`` has the marked positions by data file."""
+
+    kind: str
+    partition: str
+    bucket: int
+    type: str
+    name: str
+    size: int
+    rowCount: int
+    ranges: list[VectorRange]
+    deleted: dict[str, list[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +104,83 @@ class Merged:
     result: Record | None
     changelog: tuple[Record, ...]
     error: str | None
+
+
+def changes(
+    peer: Peer,
+    path: Path | str,
+    *,
+    first: int = 1,
+    last: int | None = None,
+    options: Mapping[str, str] | None = None,
+) -> list[SnapshotChanges]:
+    """What the library's stream reader yields from snapshot ``first`` to ``last``, both in.
+
+    By default it starts with the changes of ``first``; with the option scan.mode
+    from-snapshot-full, with the whole table as of ``first``. Snapshots it passes over are missing.
+    """
+    found = peer.call(
+        "changes", path=str(path), to=last, options=dict(options or {}), **{"from": first}
+    )
+    return cast("list[SnapshotChanges]", found)
+
+
+def snapshot_files(
+    peer: Peer,
+    path: Path | str,
+    part: Part,
+    *,
+    snapshot: int | None = None,
+    records: bool = False,
+) -> list[FileEntry]:
+    """Entries of the latest or the given snapshot; those of a delta in the manifests' order."""
+    found = peer.call(
+        "snapshot_files", path=str(path), part=part, snapshot=snapshot, records=records
+    )
+    return [cast(FileEntry, {"records": [], **entry}) for entry in found]
+
+
+def index_files(peer: Peer, path: Path | str, *, snapshot: int | None = None) -> list[IndexEntry]:
+    """The index manifest of the latest or the given snapshot; [] where it has none."""
+    return cast("list[IndexEntry]", peer.call("index_files", path=str(path), snapshot=snapshot))
+
+
+def refusals(peer: Peer, shapes: Sequence[Shape]) -> list[str | None]:
+    """Per shape None when the library creates such a table, else what it says against it."""
+    schemas = [
+        {
+            "columns": [{"name": n, "type": t} for n, t in shape.columns.items()],
+            "primary_keys": list(shape.primary_keys),
+            "partition_keys": list(shape.partition_keys),
+            "options": dict(shape.options),
+        }
+        for shape in shapes
+    ]
+    return cast("list[str | None]", peer.call("validate_schemas", schemas=schemas))
+
+
+def write_stream(
+    peer: Peer,
+    path: Path | str,
+    batches: Sequence[Rows],
+    *,
+    user: str = "stream",
+    identifier: int = 1,
+    options: Mapping[str, str] | None = None,
+) -> list[int]:
+    """Writes batches with one writer that stays open, and compacts as it sees fit; a commit each.
+
+    Returns the new snapshot ids. Further commits of one user need larger identifiers.
+    """
+    result = peer.call(
+        "write_stream",
+        path=str(path),
+        batches=batches,
+        user=user,
+        identifier=identifier,
+        options=dict(options or {}),
+    )
+    return cast("list[int]", result["snapshots"])
 
 
 def merge_by(

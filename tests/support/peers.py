@@ -36,6 +36,7 @@ __all__ = [
     "Picked",
     "ReadResult",
     "RowBytes",
+    "Rows",
     "SnapshotInfo",
     "java_peer",
     "new_java_peer",

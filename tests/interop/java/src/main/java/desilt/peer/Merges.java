@@ -80,14 +80,7 @@ final class Merges {
     }
 
     static TableSchema schema(JsonNode args) {
-        Schema.Builder builder = Schema.newBuilder();
-        for (JsonNode column : Args.need(args, "columns")) {
-            builder.column(Args.text(column, "name"), Args.type(Args.need(column, "type")));
-        }
-        builder.partitionKeys(Args.texts(args, "partition_keys"));
-        builder.primaryKey(Args.texts(args, "primary_keys"));
-        builder.options(Args.map(args, "options"));
-        Schema made = builder.build();
+        Schema made = Schemas.schema(args);
         return new TableSchema(
                 0,
                 made.fields(),

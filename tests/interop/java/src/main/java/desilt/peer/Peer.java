@@ -37,7 +37,10 @@ public final class Peer {
         tables.register(operations);
         Probes.register(operations);
         Refs.register(operations);
+        Schemas.register(operations);
         Merges.register(operations);
+        new Streams(tables).register(operations);
+        Vectors.register(operations);
     }
 
     public static void main(String[] args) throws IOException {

@@ -24,7 +24,6 @@ import org.apache.paimon.io.DataFileMeta;
 import org.apache.paimon.manifest.ManifestEntry;
 import org.apache.paimon.operation.FileStoreScan;
 import org.apache.paimon.reader.RecordReader;
-import org.apache.paimon.schema.Schema;
 import org.apache.paimon.schema.SchemaChange;
 import org.apache.paimon.shade.jackson2.com.fasterxml.jackson.core.JsonGenerator;
 import org.apache.paimon.shade.jackson2.com.fasterxml.jackson.databind.JsonNode;
@@ -57,6 +56,11 @@ final class Tables implements AutoCloseable {
         spill = IOManager.create(spillDirectory.toString());
     }
 
+    /** Where readers and writers spill to, for as long as the server runs. */
+    IOManager spill() {
+        return spill;
+    }
+
     void register(Map<String, Peer.Operation> operations) {
         operations.put("create_table", this::createTable);
         operations.put("alter", this::alter);
@@ -84,16 +88,9 @@ final class Tables implements AutoCloseable {
         String warehouse = Args.text(args, "warehouse");
         String database = Args.text(args, "database");
         String table = Args.text(args, "table");
-        Schema.Builder schema = Schema.newBuilder();
-        for (JsonNode column : Args.need(args, "columns")) {
-            schema.column(Args.text(column, "name"), Args.type(Args.need(column, "type")));
-        }
-        schema.partitionKeys(Args.texts(args, "partition_keys"));
-        schema.primaryKey(Args.texts(args, "primary_keys"));
-        schema.options(Args.map(args, "options"));
         try (Catalog catalog = catalog(warehouse)) {
             catalog.createDatabase(database, true);
-            catalog.createTable(Identifier.create(database, table), schema.build(), false);
+            catalog.createTable(Identifier.create(database, table), Schemas.schema(args), false);
             FileStoreTable made =
                     (FileStoreTable) catalog.getTable(Identifier.create(database, table));
             out.writeStartObject();
@@ -203,10 +200,16 @@ final class Tables implements AutoCloseable {
 
     private static void feed(FileStoreTable table, TableWrite write, JsonNode args)
             throws Exception {
+        feed(table, write, Args.need(args, "rows"), args);
+    }
+
+    /** Writes rows, into the request's bucket if it names one. */
+    static void feed(FileStoreTable table, TableWrite write, JsonNode rows, JsonNode args)
+            throws Exception {
         List<DataType> types = table.rowType().getFieldTypes();
         boolean fixed = !Args.has(args, "bucket");
         int bucket = fixed ? -1 : Args.integer(args, "bucket");
-        for (JsonNode values : Args.need(args, "rows")) {
+        for (JsonNode values : rows) {
             GenericRow row = Values.row(types, values, 1);
             row.setRowKind(RowKind.fromShortString(values.get(0).asText()));
             if (fixed) {
@@ -269,7 +272,7 @@ final class Tables implements AutoCloseable {
         }
     }
 
-    private static void writeRow(InternalRow row, Values.Encoder[] encoders, JsonGenerator out)
+    static void writeRow(InternalRow row, Values.Encoder[] encoders, JsonGenerator out)
             throws IOException {
         out.writeStartArray();
         for (int i = 0; i < encoders.length; i++) {
@@ -399,7 +402,7 @@ final class Tables implements AutoCloseable {
     }
 
     /** The live files of a snapshot by the library's own scan; none before the first. */
-    private static List<ManifestEntry> entries(FileStoreTable table, long snapshot) {
+    static List<ManifestEntry> entries(FileStoreTable table, long snapshot) {
         if (snapshot == 0) {
             return List.of();
         }
@@ -407,10 +410,17 @@ final class Tables implements AutoCloseable {
         return scan.plan().files();
     }
 
-    private static void writeEntry(FileStoreTable table, ManifestEntry entry, JsonGenerator out)
+    static void writeEntry(FileStoreTable table, ManifestEntry entry, JsonGenerator out)
+            throws Exception {
+        out.writeStartObject();
+        entryFields(table, entry, out);
+        out.writeEndObject();
+    }
+
+    /** The fields of one entry inside an object that the caller has begun. */
+    static void entryFields(FileStoreTable table, ManifestEntry entry, JsonGenerator out)
             throws Exception {
         DataFileMeta file = entry.file();
-        out.writeStartObject();
         out.writeStringField("partition", Values.rowHex(entry.partition()));
         texts(
                 "partition_values",
@@ -429,7 +439,6 @@ final class Tables implements AutoCloseable {
         out.writeObjectField("deleteRowCount", file.deleteRowCount().orElse(null));
         out.writeStringField("fileSource", file.fileSource().map(Enum::name).orElse(null));
         out.writeNumberField("schemaId", file.schemaId());
-        out.writeEndObject();
     }
 
     private static Map<String, String> partitionText(FileStoreTable table, BinaryRow partition)
@@ -445,7 +454,7 @@ final class Tables implements AutoCloseable {
 
     // ---------------------------------------------------------------- helpers
 
-    private static FileStoreTable open(JsonNode args, Map<String, String> dynamic) {
+    static FileStoreTable open(JsonNode args, Map<String, String> dynamic) {
         return open(Args.text(args, "path"), dynamic);
     }
 
@@ -455,18 +464,18 @@ final class Tables implements AutoCloseable {
         return dynamic.isEmpty() ? table : table.copy(new HashMap<>(dynamic));
     }
 
-    private static Catalog catalog(String warehouse) {
+    static Catalog catalog(String warehouse) {
         return CatalogFactory.createCatalog(CatalogContext.create(new Path(warehouse)));
     }
 
     /** The id of the latest snapshot, 0 when there is none. */
-    private static long latest(FileStoreTable table) {
+    static long latest(FileStoreTable table) {
         Long id = table.snapshotManager().latestSnapshotId();
         return id == null ? 0 : id;
     }
 
     /** Writes the ids that became visible after {@code before}, also those of other writers. */
-    private static void newSnapshots(FileStoreTable table, long before, JsonGenerator out)
+    static void newSnapshots(FileStoreTable table, long before, JsonGenerator out)
             throws IOException {
         out.writeStartObject();
         out.writeArrayFieldStart("snapshots");
@@ -477,7 +486,7 @@ final class Tables implements AutoCloseable {
         out.writeEndObject();
     }
 
-    private static void texts(String name, Iterable<String> values, JsonGenerator out)
+    static void texts(String name, Iterable<String> values, JsonGenerator out)
             throws IOException {
         out.writeArrayFieldStart(name);
         for (String value : values) {
