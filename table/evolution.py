@@ -1,7 +1,8 @@
 """Reading a file that was written under another schema of the table.
 
-Columns are matched by field id; one that the file does not have is null; a changed type is cast
-where the cast cannot lose anything, and refused by name elsewhere.
+Columns, and the fields of ROWs inside them, are matched by field id; one that the file does not
+have is null; a changed type is cast where the cast cannot lose anything, and refused by name
+elsewhere.
 
 Spec: format §2.5.
 """
@@ -13,9 +14,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from .datatypes import BYTES, INTEGERS, STRINGS, TIMESTAMPS, DataType, Root, to_polars
+from .datatypes import BYTES, INTEGERS, STRINGS, TIMESTAMPS, DataType, Field, Root, to_polars
 from .errors import CorruptTable, UnsupportedFeature
-from .schema import Field
+from .nested import reshaped
 
 _RANK = {Root.TINYINT: 0, Root.SMALLINT: 1, Root.INT: 2, Root.BIGINT: 3}
 _DIGITS = {Root.TINYINT: 3, Root.SMALLINT: 5, Root.INT: 10, Root.BIGINT: 19}
@@ -23,11 +24,15 @@ _DIGITS = {Root.TINYINT: 3, Root.SMALLINT: 5, Root.INT: 10, Root.BIGINT: 19}
 
 @dataclass(frozen=True, slots=True)
 class ColumnMap:
-    """One wanted column: where it comes from in the file (None: nowhere, so null)."""
+    """One wanted column: where it comes from in the file (None: nowhere, so null).
+
+    ``written``: the type it has there.
+    """
 
     name: str
     source: str | None
     type: DataType
+    written: DataType | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +53,18 @@ class Projection:
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The wanted columns of as many rows as ``frame`` has."""
+        made = [_expression(c, frame.schema) for c in self.columns]
         if any(c.source is not None for c in self.columns):
-            return frame.select(self.expressions())
-        return frame.with_columns(self.expressions()).select(c.name for c in self.columns)
-
-    def expressions(self) -> list[pl.Expr]:
-        return [_expression(c) for c in self.columns]
+            return frame.select(made)
+        return frame.with_columns(made).select(c.name for c in self.columns)
 
 
-def _expression(column: ColumnMap) -> pl.Expr:
+def _expression(column: ColumnMap, found: pl.Schema) -> pl.Expr:
     dtype = to_polars(column.type)
-    if column.source is None:
+    if column.source is None or column.written is None:
         return pl.lit(None, dtype=dtype).alias(column.name)
-    return pl.col(column.source).cast(dtype).alias(column.name)
+    made = reshaped(pl.col(column.source), found[column.source], column.written, column.type)
+    return made.cast(dtype).alias(column.name)
 
 
 def project(
@@ -84,20 +88,43 @@ def project(
             continue
         if source.name not in present:
             raise CorruptTable("data file lacks a column", column=source.name, file=path)
-        if not lossless(source.type, target.type):
+        changed = _lossy(source.type, target.type, target.name)
+        if changed is not None:
+            where, old, new = changed
             raise UnsupportedFeature(
-                "column changed its type",
-                column=target.name,
-                old=str(source.type),
-                new=str(target.type),
-                file=path,
+                "column changed its type", column=where, old=str(old), new=str(new), file=path
             )
-        columns.append(ColumnMap(target.name, source.name, target.type))
+        columns.append(ColumnMap(target.name, source.name, target.type, source.type))
     return Projection(tuple(columns), carrier=min(present, default=None))
 
 
 def lossless(old: DataType, new: DataType) -> bool:
-    """True when every value of ``old`` is the same value in ``new`` (nullability aside)."""
+    """True when every value of ``old`` is the same value in ``new``.
+
+    Nullability aside, and fields of ROWs that only one of them has.
+    """
+    return _lossy(old, new, "") is None
+
+
+def _lossy(old: DataType, new: DataType, name: str) -> tuple[str, DataType, DataType] | None:
+    """The first place where a value could be lost, as a path, with its types; None if nowhere."""
+    if old.root is not new.root or not old.nested:
+        return None if _primitive_lossless(old, new) else (name, old, new)
+    if old.root is Root.ROW:
+        by_id = {f.id: f for f in old.parts}
+        pairs = [(by_id[f.id], f) for f in new.parts if f.id in by_id]
+    else:
+        pairs = list(zip(old.parts, new.parts, strict=True))
+    for before, after in pairs:
+        found = _lossy(before.type, after.type, f"{name}.{after.name}")
+        if found is not None:
+            return found
+    return None
+
+
+def _primitive_lossless(old: DataType, new: DataType) -> bool:
+    if old.nested or new.nested:
+        return False
     if old.root in _RANK and new.root in _RANK:
         return _RANK[old.root] <= _RANK[new.root]
     if old.root in INTEGERS and new.root is Root.DECIMAL:

@@ -1,6 +1,6 @@
 """Table schemas: the JSON files, field ids, and what a table's keys are.
 
-Spec: format §2. Nested columns are refused by name, everything else is carried through.
+Spec: format §2.
 """
 
 from __future__ import annotations
@@ -8,12 +8,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, cast
 
 import polars as pl
 import pyarrow as pa
 
-from .datatypes import DataType, from_arrow, parse_type, to_polars, type_text
+from .datatypes import (
+    DataType,
+    check_inside,
+    dump_field,
+    from_arrow,
+    load_field,
+    numbered,
+    parse_type,
+    refuse_inside,
+    to_polars,
+)
+from .datatypes import Field as Field  # a column is a field, and asked for here
 from .errors import CorruptTable, InvalidRequest, UnsupportedFeature
 from .options import TableOptions, refuse_unsupported
 
@@ -28,22 +40,11 @@ _SYSTEM = frozenset({SEQUENCE, KIND, "_LEVEL", "rowkind", "_ROW_ID"})
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
-    """One top-level column; ``id`` stays with it through renames and type changes."""
-
-    id: int
-    name: str
-    type: DataType
-    description: str | None = None
-    default: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class TableSchema:
     """One version of a table's schema.
 
-    Invariants, checked on construction: names are unique and not reserved; keys name columns; the
-    primary key is more than the partition keys.
+    Invariants, checked on construction: names are unique (in a ROW, too) and not reserved; fields
+    of ROWs have ids; keys name columns; the primary key is more than the partition keys.
     """
 
     id: int
@@ -67,6 +68,8 @@ class TableSchema:
         for key in (*self.partition_keys, *self.primary_keys):
             if key not in by_name:
                 raise ValueError(f"key is no column: {key}")
+        for f in self.fields:
+            check_inside(f)
         if self.primary_keys and not self.trimmed_keys:
             raise ValueError("the primary key holds nothing but partition keys")
 
@@ -130,12 +133,10 @@ def load_schema(data: bytes, path: str) -> TableSchema:
     """
     try:
         raw = json.loads(data)
-        version = int(raw.get("version", 1))
-        if version > SCHEMA_VERSION:
-            raise UnsupportedFeature("unknown schema version", version=version, file=path)
+        version = _known_version(raw)
         return TableSchema(
             id=int(raw["id"]),
-            fields=tuple(_load_field(f, path) for f in raw["fields"]),
+            fields=tuple(load_field(f) for f in raw["fields"]),
             partition_keys=tuple(raw.get("partitionKeys") or ()),
             primary_keys=tuple(raw.get("primaryKeys") or ()),
             raw_options=_options(version, raw.get("options") or {}),
@@ -143,26 +144,19 @@ def load_schema(data: bytes, path: str) -> TableSchema:
             comment=raw.get("comment"),
             time_millis=int(raw.get("timeMillis") or 0),
         )
+    except (UnsupportedFeature, CorruptTable) as error:
+        raise error.at(file=path) from error
     except KeyError as error:
         raise CorruptTable("schema lacks a field", field=error.args[0], file=path) from error
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise CorruptTable("schema is not readable", reason=str(error), file=path) from error
 
 
-def _load_field(raw: Mapping[str, object], path: str) -> Field:
-    name = str(raw["name"])
-    try:
-        data_type = parse_type(raw["type"])
-    except (UnsupportedFeature, CorruptTable) as error:
-        raise error.at(column=name, file=path) from error
-    description, default = raw.get("description"), raw.get("defaultValue")
-    return Field(
-        int(str(raw["id"])),
-        name,
-        data_type,
-        None if description is None else str(description),
-        None if default is None else str(default),
-    )
+def _known_version(raw: Mapping[str, Any]) -> int:
+    version = int(raw.get("version", 1))
+    if version > SCHEMA_VERSION:
+        raise UnsupportedFeature("unknown schema version", version=version)
+    return version
 
 
 def _options(version: int, raw: Mapping[str, str]) -> dict[str, str]:
@@ -180,7 +174,7 @@ def dump_schema(schema: TableSchema) -> bytes:
     raw: dict[str, object] = {
         "version": SCHEMA_VERSION,
         "id": schema.id,
-        "fields": [_dump_field(f) for f in schema.fields],
+        "fields": [dump_field(f) for f in schema.fields],
         "highestFieldId": schema.highest_field_id,
         "partitionKeys": list(schema.partition_keys),
         "primaryKeys": list(schema.primary_keys),
@@ -190,15 +184,6 @@ def dump_schema(schema: TableSchema) -> bytes:
         raw["comment"] = schema.comment
     raw["timeMillis"] = schema.time_millis
     return json.dumps(raw, indent=2, ensure_ascii=False).encode()
-
-
-def _dump_field(f: Field) -> dict[str, object]:
-    raw: dict[str, object] = {"id": f.id, "name": f.name, "type": type_text(f.type)}
-    if f.description is not None:
-        raw["description"] = f.description
-    if f.default is not None:
-        raw["defaultValue"] = f.default
-    return raw
 
 
 def new_schema(
@@ -216,9 +201,10 @@ def new_schema(
         InvalidRequest: keys or options contradict each other.
         UnsupportedFeature: an option desilt does not support.
     """
+    ids = count()
     fields = tuple(
-        Field(i, name, t.not_null() if name in primary_key else t)
-        for i, (name, t) in enumerate(columns.items())
+        Field(next(ids), name, numbered(t.not_null() if name in primary_key else t, ids))
+        for name, t in columns.items()
     )
     if not fields:
         raise InvalidRequest("a table needs a column")
@@ -233,7 +219,7 @@ def new_schema(
     try:
         schema = TableSchema(
             0, fields, tuple(partition_by), tuple(primary_key), dict(options),
-            len(fields) - 1, comment, time_millis,
+            next(ids) - 1, comment, time_millis,
         )  # fmt: skip
     except ValueError as error:
         raise InvalidRequest(str(error)) from error
@@ -245,6 +231,7 @@ def check_supported(schema: TableSchema) -> None:
     """Refuse by name what this release does not do with such a table."""
     options = schema.options
     refuse_unsupported(options)
+    _check_types(schema)
     if options.bucket == -1 and "bucket-key" in schema.raw_options:
         raise InvalidRequest("bucket-key needs a bucket count", option="bucket-key")
     if options.bucket > 0 and not schema.bucket_keys:
@@ -261,8 +248,28 @@ def check_supported(schema: TableSchema) -> None:
         raise InvalidRequest("sequence.field needs a primary key", option="sequence.field")
 
 
+def _check_types(schema: TableSchema) -> None:
+    """What may not be nested, and what is refused inside nested columns."""
+    uses = {
+        "primary key": schema.primary_keys,
+        "partition key": schema.partition_keys,
+        "bucket-key": schema.bucket_keys,
+        "sequence.field": schema.options.sequence_fields,
+    }
+    for use, names in uses.items():
+        for f in (f for f in schema.fields if f.name in names and f.type.nested):
+            raise UnsupportedFeature(
+                "a nested column cannot be used so", use=use, column=f.name, type=str(f.type)
+            )
+    for f in schema.fields:
+        refuse_inside(f)
+
+
 def columns_of(schema: object) -> dict[str, DataType]:
-    """Column types from a pyarrow schema, a Polars schema, or a mapping of name to type text."""
+    """Column types from a pyarrow schema, a Polars schema, or a mapping of name to type text.
+
+    Fields of ROWs have no ids yet.
+    """
     if isinstance(schema, pa.Schema):
         return {f.name: from_arrow(f.type, nullable=f.nullable) for f in schema}
     if isinstance(schema, pl.Schema):

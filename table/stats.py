@@ -121,7 +121,10 @@ def collect_stats(
     Returns:
         The names are None where the statistics cover all columns, and where not ``dense``.
     """
-    places = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
+    leaves = [metadata.schema.column(i) for i in range(metadata.num_columns)]
+    # The path of a leaf inside a nested column may be another column's name: "r.a". There are no
+    # statistics of nested columns.
+    places = {leaf.path: i for i, leaf in enumerate(leaves) if leaf.name == leaf.path}
     found = {
         name: _limited(_footer_bounds(metadata, places.get(name), data_type), mode)
         for name, data_type, mode in zip(columns, types, modes, strict=True)

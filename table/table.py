@@ -11,6 +11,7 @@ import polars as pl
 
 from .commit import CommitOutcome, Committer
 from .compact import commit, rewrite
+from .conform import delete_rows
 from .errors import CommitConflict, naming
 from .handle import TableHandle
 from .observe import TableObserver
@@ -18,7 +19,7 @@ from .plan import CompactionPlan, Mode, PlanOptions
 from .rewrite import RewriteOptions, RewriteResult
 from .scan import scan_table
 from .schema import TableSchema
-from .write import WriteOptions, delete_rows, write_rows
+from .write import WriteOptions, write_rows
 
 REPLANS_MAX = 5
 """How often a bucket is planned anew because its inputs changed under the rewrite."""

@@ -19,8 +19,8 @@ from . import paths
 from .bucket import bucket_numbers, encode_partitions
 from .commit import CommitOutcome, Committer
 from .commit_files import BATCH_IDENTIFIER, CommitRequest
-from .datatypes import BYTES, INTEGERS, MAX_LENGTH, STRINGS, DataType, Root, to_polars
-from .errors import BadData, InvalidRequest, OutcomeUnknown, TableError, first_line
+from .conform import conform
+from .errors import InvalidRequest, OutcomeUnknown, TableError
 from .handle import TableHandle
 from .manifest.entry import DataFile, EntryKind, FileSource, ManifestEntry
 from .merge.engine import engine_of
@@ -101,54 +101,6 @@ def write_rows(
         raise
 
 
-def conform(frame: pl.DataFrame, schema: TableSchema) -> pl.DataFrame:
-    """The rows with exactly the table's columns and types.
-
-    Raises:
-        InvalidRequest, BadData: naming the column.
-    """
-    unknown = set(frame.columns) - set(schema.names)
-    if unknown:
-        raise InvalidRequest("no such column", column=min(unknown))
-    columns: list[pl.Series] = []
-    for field in schema.fields:
-        dtype = to_polars(field.type)
-        if field.name not in frame.columns:
-            if not field.type.nullable:
-                raise InvalidRequest("column is missing and NOT NULL", column=field.name)
-            columns.append(pl.Series(field.name, [None] * 1, dtype).new_from_index(0, frame.height))
-            continue
-        given = frame.get_column(field.name)
-        try:
-            series = given if given.dtype == dtype else given.cast(dtype)
-        except pl.exceptions.PolarsError as error:
-            raise BadData(
-                "values do not fit the column", column=field.name, type=str(field.type),
-                reason=first_line(error),
-            ) from error  # fmt: skip
-        misfit = _misfit(given, series, field.type)
-        if misfit is not None:
-            raise BadData(
-                "values do not fit the column", column=field.name, type=str(field.type),
-                reason=misfit,
-            )  # fmt: skip
-        if not field.type.nullable and series.null_count():
-            raise BadData("null in a NOT NULL column", column=field.name)
-        columns.append(series)
-    return pl.DataFrame(columns)
-
-
-def _misfit(given: pl.Series, series: pl.Series, data_type: DataType) -> str | None:
-    """What the cast let pass although it changed values or their type's length forbids them."""
-    if data_type.root in INTEGERS and (given.dtype.is_float() or given.dtype.is_decimal()):
-        return None if (series.cast(given.dtype) == given).all() else "fractions would be cut off"
-    if data_type.root not in STRINGS | BYTES or data_type.length == MAX_LENGTH:
-        return None
-    text = data_type.root in STRINGS
-    sizes = series.str.len_chars() if text else series.bin.size()
-    return "longer than the type allows" if (sizes > data_type.length).any() else None
-
-
 def _kind_numbers(kinds: pl.Series | None, height: int) -> pl.Series:
     if kinds is None:
         return pl.Series([INSERT], dtype=pl.Int8).new_from_index(0, height)
@@ -164,36 +116,6 @@ def _kind_numbers(kinds: pl.Series | None, height: int) -> pl.Series:
     if kinds.dtype.is_float() or not numbers.is_between(0, 3).all() or numbers.null_count():
         raise InvalidRequest("row kinds are +I, -U, +U, -D")
     return numbers
-
-
-def delete_rows(keys: pl.DataFrame, schema: TableSchema) -> pl.DataFrame:
-    """Whole rows for a delete by key: other columns null, or a zero where null may not be.
-
-    Raises:
-        InvalidRequest: a key, partition or sequence column is missing.
-    """
-    if not schema.keyed:
-        raise InvalidRequest("deleting by key needs a primary key")
-    needed = (*schema.primary_keys, *schema.partition_keys, *schema.options.sequence_fields)
-    for name in needed:
-        if name not in keys.columns:
-            raise InvalidRequest("a delete needs this column", column=name)
-    zeros = [
-        pl.Series(f.name, [_zero(f.type)]).cast(to_polars(f.type)).new_from_index(0, keys.height)
-        for f in schema.fields
-        if not f.type.nullable and f.name not in keys.columns
-    ]
-    return keys.with_columns(zeros)
-
-
-def _zero(data_type: DataType) -> object:
-    if data_type.root in STRINGS:
-        return ""
-    if data_type.root in BYTES:
-        return b""
-    if data_type.root is Root.BOOLEAN:
-        return False
-    return 0.0 if data_type.root in (Root.FLOAT, Root.DOUBLE) else 0
 
 
 class _BucketWriter:

@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
-from ..datatypes import TIMESTAMPS, Root, to_arrow, to_polars
+from ..datatypes import TIMESTAMPS, DataType, Root, arrow_field, to_polars, walk
 from ..errors import BadData, CorruptTable, FileMissing, StorageUnavailable, first_line
+from ..nested import leaves
 from ..options import TableOptions
 from ..schema import Field
 from ..storage import Storage
@@ -34,6 +35,7 @@ _SATURATED = 2**63 - 1  # what Polars makes of an INT96 that 64 bits of nanoseco
 _FILE_FAILED = "underlying IO error: "  # how Polars words that the file it writes to failed
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 8}
 _VIEW_BYTES = 16  # a string in memory: its view; the text is counted by the footer
+_OFFSET_BYTES = 8  # a list in memory: where it begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,16 @@ class ParquetSource:
     def rows(self) -> int:
         return int(self.metadata.num_rows)
 
-    @property
-    def _row_bytes(self) -> int:
-        """Least bytes of a row in memory: fixed widths, and the views of text and bytes."""
-        schema = self.metadata.schema
-        kinds = (schema.column(i).physical_type for i in range(self.metadata.num_columns))
-        return sum(_WIDTHS.get(kind, _VIEW_BYTES) for kind in kinds)
+    def _least_bytes(self, group: Any) -> int:
+        """Of a row group in memory: fixed widths, views of text and bytes, offsets of lists."""
+        total = 0
+        for index in range(group.num_columns):
+            place = self.metadata.schema.column(index)
+            # More values than rows inside lists; rows there may have none.
+            values = max(group.num_rows, group.column(index).num_values)
+            total += values * _WIDTHS.get(place.physical_type, _VIEW_BYTES)
+            total += values * _OFFSET_BYTES * place.max_repetition_level
+        return total
 
     def chunks(self, limit_bytes: int) -> tuple[Chunk, ...]:
         """The file as consecutive chunks: row groups, cut further where they decode too large."""
@@ -79,7 +85,7 @@ class ParquetSource:
             group = self.metadata.row_group(index)
             # A dictionary encodes in less than a byte what takes eight in memory.
             encoded = int(group.total_byte_size) + group.num_rows * _VIEW_BYTES
-            decoded = max(encoded, group.num_rows * self._row_bytes)
+            decoded = max(encoded, self._least_bytes(group))
             parts = max(1, min(group.num_rows, -(-decoded // max(1, limit_bytes))))
             step = -(-group.num_rows // parts) if group.num_rows else 0
             for start in range(0, group.num_rows, max(1, step)):
@@ -102,8 +108,8 @@ class ParquetSource:
             return lazy.select(columns).collect()
 
         frame = self._guarded(load)
-        for series in frame.select(pl.col(pl.Datetime("ns"), pl.Datetime("ns", "*"))):
-            if (series.to_physical() == _SATURATED).any():
+        for series in frame:
+            if any(_saturated(leaf) for leaf in leaves(series, pl.Datetime)):
                 raise BadData(
                     "timestamp does not fit 64 bits of nanoseconds",
                     column=series.name,
@@ -139,22 +145,23 @@ class ParquetSource:
             raise kind("data file is not readable", reason=str(e), file=self._path) from e
 
 
+def _saturated(series: pl.Series) -> bool:
+    nanos = isinstance(series.dtype, pl.Datetime) and series.dtype.time_unit == "ns"
+    return nanos and bool((series.to_physical() == _SATURATED).any())
+
+
 def arrow_schema(fields: Sequence[Field]) -> pa.Schema:
     """The Arrow schema that is encoded: nullability and Paimon's field ids included."""
-    return pa.schema(
-        [
-            pa.field(f.name, to_arrow(f.type), f.type.nullable, {"PARQUET:field_id": str(f.id)})
-            for f in fields
-        ]
-    )
+    return pa.schema([arrow_field(f) for f in fields])
 
 
 def needs_pyarrow(fields: Sequence[Field]) -> bool:
     """True when Polars would encode one of the columns in a way older Paimon cannot read."""
-    return any(
-        f.type.root is Root.TIME or (f.type.root in TIMESTAMPS and f.type.precision > 6)
-        for f in fields
-    )
+    return any(t.root is Root.TIME or _is_nanos(t) for f in fields for t in walk(f.type))
+
+
+def _is_nanos(data_type: DataType) -> bool:
+    return data_type.root in TIMESTAMPS and data_type.precision > 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +234,7 @@ def _encode_pyarrow(
     frames: Iterator[pl.DataFrame], file: BinaryIO, encoding: ParquetEncoding, group_rows: int
 ) -> None:
     schema = arrow_schema(encoding.fields)
-    nanos = any(f.type.root in TIMESTAMPS and f.type.precision > 6 for f in encoding.fields)
+    nanos = any(_is_nanos(t) for f in encoding.fields for t in walk(f.type))
     writer = pq.ParquetWriter(
         file,
         schema,
@@ -241,25 +248,14 @@ def _encode_pyarrow(
         for frame in frames:
             pending.append(frame)
             if sum(p.height for p in pending) >= group_rows:
-                writer.write_table(_table(pending, encoding.fields, schema), group_rows)
+                writer.write_table(_table(pending, schema), group_rows)
                 pending = []
         if pending:
-            writer.write_table(_table(pending, encoding.fields, schema), group_rows)
+            writer.write_table(_table(pending, schema), group_rows)
 
 
-def _table(frames: Sequence[pl.DataFrame], fields: Sequence[Field], schema: pa.Schema) -> pa.Table:
-    frame = pl.concat(frames, how="vertical")
-    millis = pl.Int32()
-    times = [
-        (pl.col(f.name).to_physical() // 1_000_000).cast(millis)
-        for f in fields
-        if f.type.root is Root.TIME
-    ]
-    table = frame.with_columns(times).to_arrow(compat_level=pl.CompatLevel.oldest())
-    arrays = [
-        table.column(f.name).cast(pa.int32()).cast(pa.time32("ms"))
-        if f.type.root is Root.TIME
-        else table.column(f.name).cast(schema.field(f.name).type)
-        for f in fields
-    ]
+def _table(frames: Sequence[pl.DataFrame], schema: pa.Schema) -> pa.Table:
+    table = pl.concat(frames, how="vertical").to_arrow(compat_level=pl.CompatLevel.oldest())
+    # Unsafe for what is finer than a millisecond in TIME columns alone: it is cut off.
+    arrays = [table.column(f.name).cast(f.type, safe=False) for f in schema]
     return pa.Table.from_arrays(arrays, schema=schema)

@@ -357,7 +357,8 @@ def test_an_option_that_changes_no_file_is_left_alone(option: str, table: Table)
     ("type_value", "word"),
     [
         ("ARRAY<INT>", "ARRAY"),
-        ({"type": "ROW", "fields": []}, "ROW"),
+        ({"type": "VECTOR", "element": "FLOAT", "length": 3}, "VECTOR"),
+        ({"type": "ARRAY", "element": "BLOB"}, "BLOB"),
         ("VARIANT", "VARIANT"),
         ("MONEY", "MONEY"),
         ("INT INT", "INT INT"),

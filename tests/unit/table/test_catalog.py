@@ -194,8 +194,40 @@ WRONG: dict[str, Wrong] = {
     "no schema at all": ({"schema": ["k"]}, InvalidRequest, "schema must be"),
     "a column of no type": ({"schema": {"k": 7}}, InvalidRequest, "no column type"),
     "an unknown type": ({"schema": {"k": "MONEY"}}, UnsupportedFeature, "type=MONEY"),
-    "a nested type": ({"schema": {"k": "ARRAY<INT>"}}, UnsupportedFeature, "ARRAY"),
-    "a nested Arrow type": ({"schema": {"k": pa.list_(pa.int8())}}, InvalidRequest, "list"),
+    "a special type": ({"schema": {"k": "ARRAY<BLOB>"}}, UnsupportedFeature, "BLOB"),
+    "an Arrow list of fixed size": (
+        {"schema": {"k": pa.list_(pa.int8(), 2)}}, InvalidRequest, "fixed_size_list",
+    ),
+    "a ROW without fields": ({"schema": {"k": pa.struct([])}}, UnsupportedFeature, "without"),
+    "a ROW with a field twice": (
+        {"schema": {"k": "ROW<a INT, a INT>"}}, InvalidRequest, "names repeat in column k",
+    ),
+    "floats as map keys": (
+        {"schema": {"k": "ARRAY<MULTISET<ROW<a DOUBLE>>>"}}, UnsupportedFeature, "column=k",
+    ),
+    "a nested primary key": (
+        {"schema": {"k": "ARRAY<INT>", "v": "INT"}, "primary_key": ["k"]},
+        UnsupportedFeature, "use=primary key, column=k",
+    ),
+    "a nested partition key": (
+        {"schema": {"k": "ROW<a INT>", "v": "INT"}, "partition_by": ["k"]},
+        UnsupportedFeature, "use=partition key, column=k",
+    ),
+    "a nested bucket key": (
+        {
+            "schema": {"k": "MAP<INT, INT>", "v": "INT"},
+            "options": {"bucket": "1", "bucket-key": "k"},
+        },
+        UnsupportedFeature, "use=bucket-key, column=k",
+    ),
+    "a nested sequence field": (
+        {
+            "schema": {"k": "INT", "v": "MULTISET<INT>"},
+            "primary_key": ["k"],
+            "options": {"bucket": "1", "sequence.field": "v"},
+        },
+        UnsupportedFeature, "use=sequence.field, column=v",
+    ),
     "an unsigned type": ({"schema": {"k": pl.UInt32}}, InvalidRequest, "uint32"),
     "a system name": ({"schema": {"_SEQUENCE_NUMBER": "INT"}}, InvalidRequest, "reserved"),
     "a reserved prefix": ({"schema": {"_KEY_x": "INT"}}, InvalidRequest, "_KEY_x"),

@@ -11,7 +11,7 @@ import pytest
 from support.builders import append_table, keyed_table, kv, rows_of
 
 from desilt.table import paths
-from desilt.table.datatypes import parse_type
+from desilt.table.datatypes import array_of, map_of, parse_type, row_of
 from desilt.table.errors import CorruptTable, UnsupportedFeature
 from desilt.table.evolution import lossless, project
 from desilt.table.schema import Field, dump_schema
@@ -95,6 +95,34 @@ def test_cast_that_keeps_every_value_is_allowed(old: str, new: str) -> None:
 
 @pytest.mark.parametrize(("old", "new"), REFUSED)
 def test_cast_that_could_lose_something_is_refused(old: str, new: str) -> None:
+    assert not lossless(parse_type(old), parse_type(new))
+
+
+NESTED_ALLOWED = [
+    ("ARRAY<INT>", "ARRAY<BIGINT>"),
+    ("ARRAY<INT NOT NULL> NOT NULL", "ARRAY<INT>"),
+    ("MAP<INT, FLOAT>", "MAP<BIGINT, DOUBLE>"),
+    ("MULTISET<VARCHAR(3)>", "MULTISET<STRING>"),
+    ("ARRAY<ARRAY<CHAR(3)>>", "ARRAY<ARRAY<STRING>>"),
+]
+NESTED_REFUSED = [
+    ("ARRAY<BIGINT>", "ARRAY<INT>"),
+    ("MAP<STRING, BIGINT>", "MAP<STRING, INT>"),
+    ("MAP<BIGINT, INT>", "MAP<INT, INT>"),
+    ("MULTISET<INT>", "MAP<INT, INT>"),
+    ("ARRAY<INT>", "INT"),
+    ("INT", "ARRAY<INT>"),
+    ("ARRAY<INT>", "STRING"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), NESTED_ALLOWED)
+def test_nested_cast_that_keeps_every_value_is_allowed(old: str, new: str) -> None:
+    assert lossless(parse_type(old), parse_type(new))
+
+
+@pytest.mark.parametrize(("old", "new"), NESTED_REFUSED)
+def test_nested_cast_that_could_lose_something_is_refused(old: str, new: str) -> None:
     assert not lossless(parse_type(old), parse_type(new))
 
 
@@ -211,3 +239,61 @@ def test_predicate_on_a_renamed_column_finds_old_rows(tmp_path: Path) -> None:
     altered(table, [k, replace(v, name="w")])
 
     assert table.scan(filter=pl.col("w") == "b").collect()["k"].to_list() == [2]
+
+
+# --- inside ROWs --------------------------------------------------------------------------------
+
+
+def inside(*fields: Field, wrap: str = "") -> Field:
+    """Column 1 called ``r``: a ROW of these fields, or an array or map of it."""
+    row = row_of(fields)
+    made = {"": row, "ARRAY": array_of(row), "MAP": map_of(parse_type("STRING"), row)}[wrap]
+    return Field(1, "r", made)
+
+
+@pytest.mark.parametrize("wrap", ["", "ARRAY", "MAP"])
+def test_scan_and_compaction_read_rows_of_three_schemas(tmp_path: Path, wrap: str) -> None:
+    """A field is added, one dropped, two swap names, one is widened."""
+    table = keyed_table(tmp_path, columns={"k": "INT NOT NULL", "r": "INT"})
+    k, _ = table.schema.fields
+
+    def kind(value: object) -> object:
+        return {"": value, "ARRAY": [value, None], "MAP": {"x": value, "y": None}}[wrap]
+
+    def write(key: int, value: object) -> None:
+        dtype = table.schema.polars["r"]
+        values = pl.Series([kind(value)], dtype=dtype)
+        table.write(pl.DataFrame({"k": [key], "r": values}))
+
+    altered(table, [k, inside(field(2, "a"), field(3, "b"), field(4, "gone"), wrap=wrap)])
+    write(1, {"a": 1, "b": 2, "gone": 3})
+    write(2, None)
+    altered(table, [k, inside(field(5, "n"), field(3, "a"), field(2, "b"), wrap=wrap)])
+    write(3, {"n": 7, "a": 8, "b": 9})
+    altered(table, [k, inside(field(5, "n", "BIGINT"), field(2, "b"), field(3, "c"), wrap=wrap)])
+    write(4, {"n": 2**40, "b": None, "c": 6})
+    write(1, {"n": 5, "b": 5, "c": 5})
+    wanted = [
+        (1, {"n": 5, "b": 5, "c": 5}),
+        (2, None),
+        (3, {"n": 7, "b": 9, "c": 8}),
+        (4, {"n": 2**40, "b": None, "c": 6}),
+    ]
+    assert rows_of(table) == [(key, kind(value)) for key, value in wanted]
+    assert rows_of(table, 1) == [(1, kind({"a": 1, "b": 2, "gone": 3}))]
+
+    table.compact("full", verify="full")
+    assert rows_of(table) == [(key, kind(value)) for key, value in wanted]
+
+
+def test_field_that_was_narrowed_is_refused_by_its_place(tmp_path: Path) -> None:
+    table = append_table(tmp_path, columns={"n": "INT", "r": "INT"})
+    n, _ = table.schema.fields
+    deep = Field(2, "d", array_of(row_of([field(3, "x", "BIGINT")])))
+    altered(table, [n, inside(deep)])
+    table.write(pl.DataFrame({"n": [1], "r": [{"d": [{"x": 1}]}]}))
+    altered(table, [n, inside(replace(deep, type=array_of(row_of([field(3, "x", "INT")]))))])
+
+    assert table.scan(columns=["n"]).collect()["n"].to_list() == [1]
+    with pytest.raises(UnsupportedFeature, match=r"column=r\.d\.element\.x, old=BIGINT, new=INT"):
+        table.scan().collect()

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from support.faulty import FaultyStorage
 
+from desilt.table.errors import BadData
 from desilt.table.format.parquet import ParquetSource
 
 LIMIT_BYTES = 256 * 1024
@@ -36,6 +37,44 @@ def test_chunks_are_the_whole_file_in_order(tmp_path: Path, group_rows: int) -> 
         sum(c.rows for c in chunks[:i]) for i in range(len(chunks))
     ]
     assert pl.concat([source.read(c, frame.columns) for c in chunks]).equals(frame)
+
+
+def nested() -> pl.DataFrame:
+    """Lists of a hundred numbers that encode in almost nothing, and maps of as many texts."""
+    lists = pl.Series([[7] * 100]).new_from_index(0, 2_000)
+    texts = pl.Series([{f"key {i}": "x" for i in range(100)}], dtype=pl.Map(pl.String, pl.String))
+    empty = pl.Series([[]], dtype=pl.List(pl.Int8)).new_from_index(0, 2_000)
+    return pl.DataFrame({"l": lists, "m": texts.new_from_index(0, 2_000), "e": empty})
+
+
+def test_chunk_of_nested_columns_decodes_to_about_the_limit(tmp_path: Path) -> None:
+    """A row may hold a hundred values in one column."""
+    frame = nested()
+    source = source_of(tmp_path, frame)
+    chunks = source.chunks(LIMIT_BYTES)
+
+    decoded = [source.read(c, frame.columns).estimated_size() for c in chunks[:3]]
+    assert max(decoded) <= 1.5 * LIMIT_BYTES
+    assert pl.concat([source.read(c, frame.columns) for c in chunks]).equals(frame)
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        pl.Series([[2**63 - 1]], dtype=pl.List(pl.Int64)).cast(pl.List(pl.Datetime("ns"))),
+        pl.Series([{"a": [2**63 - 1]}]).cast(pl.Struct({"a": pl.List(pl.Datetime("ns", "UTC"))})),
+    ],
+    ids=["list", "row"],
+)
+def test_saturated_nanoseconds_inside_are_refused_by_column(
+    tmp_path: Path, series: pl.Series
+) -> None:
+    """What Polars makes of an INT96 out of range."""
+    source = source_of(tmp_path, pl.DataFrame({"k": [1], "c": series}))
+
+    assert source.read(None, ["k"]).height == 1
+    with pytest.raises(BadData, match="column=c"):
+        source.read(None, ["k", "c"])
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,9 @@ def test_load_schema_refuses_a_newer_version_by_number() -> None:
         load(version=4)
 
 
-@pytest.mark.parametrize("bad", ["ARRAY<INT>", {"type": "ROW"}, "MONEY", "DECIMAL(99, 1)"])
+@pytest.mark.parametrize(
+    "bad", ["ARRAY<INT>", {"type": "ROW"}, {"type": "BLOB"}, "MONEY", "DECIMAL(99, 1)"]
+)
 def test_load_schema_names_the_column_of_a_bad_type(bad: object) -> None:
     fields = [{"id": 0, "name": "k", "type": bad}]
 

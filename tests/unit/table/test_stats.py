@@ -304,3 +304,18 @@ def test_stats_of_rows_are_full_and_in_paimons_order() -> None:
     assert stats.min_values == encode_row(("\uffae", -0.0, None), types)
     assert stats.max_values == encode_row(("\U0001f600" * 20, math.nan, None), types)
     assert stats.null_counts == (1, 0, 3)
+
+
+def test_nested_columns_have_no_statistics(writer: str) -> None:
+    """Nor does a column that is called like the path of a field inside another get that field's."""
+    frame = pl.DataFrame({"r": [{"a": 1}], "r.b": [7], "l": [[9]], "m": [{"key": "x"}]})
+    columns = ["r", "r.a", "r.b", "l", "m"]
+    types = parsed("ROW<a BIGINT>", "BIGINT", "BIGINT", "ARRAY<BIGINT>", "ROW<key STRING>")
+    metadata = footer(frame, writer)
+
+    stats, kept = collect_stats(metadata, columns, types, [FULL] * 5)
+    assert kept == ("r.b",)
+    assert decode_row(stats.min_values, types[2:3]) == (7,)
+    sparse, kept = collect_stats(metadata, columns, types, [FULL] * 5, dense=False)
+    assert kept is None
+    assert sparse.null_counts == (None, None, 0, None, None)

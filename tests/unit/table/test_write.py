@@ -24,11 +24,11 @@ from support.builders import (
 from support.faulty import Failure, FaultyStorage, files_below
 
 from desilt.table.bucket import bucket_numbers
+from desilt.table.conform import conform
 from desilt.table.datatypes import parse_type
 from desilt.table.errors import BadData, InvalidRequest, StorageUnavailable, TableError
 from desilt.table.metadata import MetadataReader
 from desilt.table.table import Table
-from desilt.table.write import conform
 
 TYPES = {
     "k": "INT NOT NULL",
