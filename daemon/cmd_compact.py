@@ -22,9 +22,9 @@ import typer
 from ..table.catalog import Catalog
 from ..table.commit import CommitOutcome, Committer
 from ..table.compact import CompactionPlan, RewriteResult, commit, sweep
+from ..table.decision import PlanOptions
 from ..table.errors import CommitConflict, InvalidRequest, TableError
 from ..table.observe import TableObserver
-from ..table.plan import PlanOptions
 from ..table.table import Table
 from .console import finish, print_json, print_rows, progress
 from .engine import Rewriter

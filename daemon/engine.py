@@ -24,9 +24,9 @@ from ..table.compact import (
     commit,
     sweep,
 )
+from ..table.decision import Mode, PlanOptions
 from ..table.handle import TableHandle
 from ..table.observe import TableObserver
-from ..table.plan import Mode, PlanOptions
 from ..table.storage import LocalStorage
 from .journal import OpenTask
 from .supervisor import Supervisor

@@ -273,7 +273,8 @@ class _Attempts:
             if base is None:
                 raise CommitConflict("the table has no snapshot any more", premise="inputs live")
             live = self._reader.live(base)
-            check_premises(premises, base, schema, live)
+            index = self._reader.deletion_files(base, premises.partition, premises.bucket)
+            check_premises(premises, schema, live, index)
             if schema.keyed:
                 key_types = schema.types(schema.trimmed_keys)
                 check_levels(self._request.entries, premises, live, key_types)

@@ -16,11 +16,12 @@ import polars as pl
 
 from . import paths
 from .datatypes import DataType
-from .errors import CorruptTable
+from .errors import CommitConflict, CorruptTable
 from .handle import TableHandle
 from .manifest.codec import ManifestMeta, write_manifest, write_manifest_list
 from .manifest.entry import EntryKind, ManifestEntry, entries_frame
 from .manifest.fold import cancel
+from .manifest.index import IndexEntry, write_index_manifest
 from .manifest.merge import MergeLimits, full_candidates, minor_groups
 from .metadata import MetadataReader
 from .premises import Premises
@@ -34,10 +35,31 @@ BATCH_IDENTIFIER = 9223372036854775807
 
 
 @dataclass(frozen=True, slots=True)
+class IndexChange:
+    """Index files that go, by name, and those that come."""
+
+    removed: tuple[str, ...]
+    added: tuple[IndexEntry, ...]
+
+    def apply(self, entries: Sequence[IndexEntry]) -> tuple[IndexEntry, ...]:
+        """The live index files after the change.
+
+        Raises:
+            CommitConflict: one that is to go is not there any more.
+        """
+        gone = set(self.removed)
+        missing = gone - {e.file_name for e in entries}
+        if missing:
+            raise CommitConflict("an index file is no longer live", file=min(missing))
+        return (*(e for e in entries if e.file_name not in gone), *self.added)
+
+
+@dataclass(frozen=True, slots=True)
 class CommitRequest:
     """One change: who, what kind, which files came and went; and under which premises it is right.
 
-    ``premises`` is None for a plain append, which is right whatever happened.
+    ``premises`` is None for a plain append, which is right whatever happened. ``changelog``: ADD
+    entries of changelog files. ``index``: None where index files stay as they are.
     """
 
     kind: CommitKind
@@ -46,6 +68,8 @@ class CommitRequest:
     entries: tuple[ManifestEntry, ...]
     identifier: int = BATCH_IDENTIFIER
     premises: Premises | None = None
+    changelog: tuple[ManifestEntry, ...] = ()
+    index: IndexChange | None = None
 
 
 class CommitFiles:
@@ -58,7 +82,8 @@ class CommitFiles:
         self._handle = handle
         self._reader = reader
         self._request = request
-        self._delta: ManifestMeta | None = None
+        self._delta: tuple[ManifestMeta, ...] | None = None
+        self._changelog: dict[str, object] = {}
         self._run = uuid.uuid4().hex[:8]  # the same change may be committed a second time
         self._counter = 0
         self.change_files: list[str] = []
@@ -67,10 +92,44 @@ class CommitFiles:
     def snapshot(self, base: Snapshot | None, schema: TableSchema) -> bytes:
         """The content of the snapshot that puts the change on ``base``, all its files written."""
         if self._delta is None:
-            entries = entries_frame(self._request.entries)
-            self._delta = self._write_manifest(entries, schema, self.change_files)
+            self._delta = self._write_change(self._request.entries, schema)
+            self._changelog = self._write_changelog(schema)
         lists = self._write_lists(base, schema, self._delta)
-        return self._content(base, schema, lists)
+        return self._content(base, schema, {**lists, **self._changelog, **self._write_index(base)})
+
+    def _write_change(
+        self, entries: Sequence[ManifestEntry], schema: TableSchema
+    ) -> tuple[ManifestMeta, ...]:
+        """A manifest of the change itself; none where there are no entries."""
+        if not entries:
+            return ()
+        return (self._write_manifest(entries_frame(entries), schema, self.change_files),)
+
+    def _write_changelog(self, schema: TableSchema) -> dict[str, object]:
+        changelog = self._request.changelog
+        if not changelog:
+            return {}
+        name, size = self._write_list(self._write_change(changelog, schema), self.change_files)
+        return {
+            "changelogManifestList": name,
+            "changelogManifestListSize": size,
+            "changelogRecordCount": sum(e.file.row_count for e in changelog),
+        }
+
+    def _write_index(self, base: Snapshot | None) -> dict[str, object]:
+        change = self._request.index
+        if change is None:
+            return {"indexManifest": base and base.index_manifest}
+        entries = change.apply(() if base is None else self._reader.index(base))
+        name = self._name("index-manifest")
+        self._create(name, write_index_manifest(entries), self.attempt_files)
+        return {"indexManifest": name}
+
+    def _write_list(self, metas: Sequence[ManifestMeta], made: list[str]) -> tuple[str, int]:
+        """A manifest list; its name and exact size."""
+        name, data = self._name("manifest-list"), write_manifest_list(metas)
+        self._create(name, data, made)
+        return name, len(data)
 
     def _name(self, prefix: str) -> str:
         self._counter += 1
@@ -91,7 +150,7 @@ class CommitFiles:
         return manifest_meta(name, len(data), entries, schema.types(schema.partition_keys))
 
     def _write_lists(
-        self, base: Snapshot | None, schema: TableSchema, delta: ManifestMeta
+        self, base: Snapshot | None, schema: TableSchema, delta: Sequence[ManifestMeta]
     ) -> dict[str, object]:
         made = self.attempt_files
         base_metas = () if base is None else self._reader.manifests(base)
@@ -100,17 +159,13 @@ class CommitFiles:
             return self._write_manifest(entries, schema, made)
 
         merged = merge_manifests(base_metas, schema, self._reader, write)
-        base_name = self._name("manifest-list")
-        base_data = write_manifest_list(merged)
-        self._create(base_name, base_data, made)
-        delta_name = self._name("manifest-list")
-        delta_data = write_manifest_list([delta] if self._request.entries else [])
-        self._create(delta_name, delta_data, made)
+        base_name, base_size = self._write_list(merged, made)
+        delta_name, delta_size = self._write_list(delta, made)
         return {
             "baseManifestList": base_name,
-            "baseManifestListSize": len(base_data),
+            "baseManifestListSize": base_size,
             "deltaManifestList": delta_name,
-            "deltaManifestListSize": len(delta_data),
+            "deltaManifestListSize": delta_size,
         }
 
     def _content(
@@ -128,7 +183,6 @@ class CommitFiles:
                 "id": 1 if base is None else base.id + 1,
                 "schemaId": schema.id,
                 **lists,
-                "indexManifest": base and base.index_manifest,
                 "commitUser": request.user,
                 "commitIdentifier": request.identifier,
                 "commitKind": request.kind.value,

@@ -14,10 +14,10 @@ import polars as pl
 
 from . import paths
 from .commit import CommitOutcome, Committer, removed, upgraded
-from .commit_files import CommitRequest
+from .commit_files import CommitRequest, IndexChange
 from .errors import CommitConflict, FileMissing, InvalidRequest, OutcomeUnknown, TableError
 from .handle import TableHandle
-from .manifest.entry import EntryKind, ManifestEntry
+from .manifest.entry import DataFile, EntryKind, ManifestEntry
 from .metadata import MetadataReader
 from .plan import CompactionPlan, directory
 from .premises import check_premises
@@ -77,14 +77,16 @@ def _latest(handle: TableHandle, plan: CompactionPlan) -> Snapshot:
 
 
 def _check(handle: TableHandle, plan: CompactionPlan, snapshot: Snapshot) -> None:
-    live = MetadataReader(handle).live(snapshot)
-    check_premises(plan.premises, snapshot, handle.latest_schema(), live)
+    reader = MetadataReader(handle)
+    live = reader.live(snapshot)
+    index = reader.deletion_files(snapshot, plan.premises.partition, plan.bucket)
+    check_premises(plan.premises, handle.latest_schema(), live, index)
 
 
 def commit_request(plan: CompactionPlan, result: RewriteResult) -> CommitRequest:
     """The change that a finished rewrite makes."""
     by_name = {e.file.name: e for e in plan.inputs}
-    rewritten = [by_name[name] for part in plan.rewrites for name in part.names]
+    rewritten = [by_name[n] for part in plan.rewrites if part.writes for n in part.names]
     entries: list[ManifestEntry] = [removed(e) for e in rewritten]
     added: list[ManifestEntry] = []
     for name in plan.upgrades:
@@ -92,19 +94,26 @@ def commit_request(plan: CompactionPlan, result: RewriteResult) -> CommitRequest
         entries.append(gone)
         added.append(moved)
     premises = plan.premises
-    added += [
-        ManifestEntry(
-            EntryKind.ADD, premises.partition, premises.bucket, premises.total_buckets, file
-        )
-        for file in result.outputs
-    ]
+
+    def new(file: DataFile) -> ManifestEntry:
+        place = (premises.partition, premises.bucket, premises.total_buckets)
+        return ManifestEntry(EntryKind.ADD, *place, file)
+
     return CommitRequest(
         kind=CommitKind.COMPACT,
         user=commit_user(plan.task_id),
         task_id=plan.task_id,
-        entries=(*entries, *added),
-        premises=premises,
+        entries=(*entries, *added, *map(new, result.outputs)),
+        premises=premises.with_inputs(result.marked),
+        changelog=tuple(map(new, result.changelog)),
+        index=_index_change(plan, result),
     )
+
+
+def _index_change(plan: CompactionPlan, result: RewriteResult) -> IndexChange | None:
+    if result.deletion_files is None:
+        return None
+    return IndexChange(tuple(e.file_name for e in plan.deletion_files), result.deletion_files)
 
 
 def commit(
@@ -132,9 +141,11 @@ def discard(handle: TableHandle, plan: CompactionPlan, result: RewriteResult) ->
     """Remove a rewrite's new files; never an input, whatever their names."""
     inputs = {e.file.name for e in plan.inputs}
     folder = directory(handle, plan.partition, plan.bucket)
-    names = [f.name for f in result.outputs if f.name not in inputs]
+    names = [f.name for f in (*result.outputs, *result.changelog) if f.name not in inputs]
+    gone = [paths.data_file(folder, name) for name in names]
+    gone += [paths.index_file(handle.root, e.file_name) for e in result.deletion_files or ()]
     with suppress(TableError):
-        handle.storage.delete([paths.data_file(folder, name) for name in names])
+        handle.storage.delete(gone)
 
 
 TEMPORARY_MILLIS_MAX = 60 * 60 * 1000
@@ -165,12 +176,13 @@ def sweep(handle: TableHandle, task_id: str, partition: str, bucket: int) -> Swe
     if _TASK_ID.fullmatch(task_id) is None:
         raise InvalidRequest("not a task id", task_id=task_id, table=handle.name)
     folder = directory(handle, partition, bucket)
-    data = [s.name for s in handle.storage.list(folder) if task_id in s.name]
-    manifest_folder = paths.manifest_dir(handle.root)
-    manifests = [s.name for s in handle.storage.list(manifest_folder) if task_id in s.name]
     reach = _reachable(handle, task_id)
-    gone = [paths.data_file(folder, n) for n in data if n not in reach.names]
-    gone += [paths.data_file(manifest_folder, n) for n in manifests if n not in reach.names]
+    gone = [
+        paths.data_file(place, s.name)
+        for place in (folder, paths.manifest_dir(handle.root), paths.index_dir(handle.root))
+        for s in handle.storage.list(place)
+        if task_id in s.name and s.name not in reach.names
+    ]
     gone += _dead_temporaries(handle)
     handle.storage.delete(gone)
     return SweepResult(reach.committed, tuple(gone))
@@ -190,8 +202,14 @@ def _dead_temporaries(handle: TableHandle) -> list[str]:
 
 
 def _names_in(reader: MetadataReader, snapshot: Snapshot, task_id: str) -> set[str]:
-    metas = reader.manifests(snapshot)
-    names = {snapshot.base_manifest_list, snapshot.delta_manifest_list, *(m.name for m in metas)}
+    metas = [*reader.manifests(snapshot)]
+    names = {snapshot.base_manifest_list, snapshot.delta_manifest_list}
+    if snapshot.changelog_manifest_list is not None:
+        names.add(snapshot.changelog_manifest_list)
+        metas += reader.manifest_list(snapshot.changelog_manifest_list)
+    if snapshot.index_manifest is not None:
+        names |= {snapshot.index_manifest, *(e.file_name for e in reader.index(snapshot))}
+    names |= {m.name for m in metas}
     ours = pl.col("name").str.contains(task_id, literal=True)
     for meta in metas:
         names |= set(reader.slim(meta.name).filter(ours)["name"].to_list())

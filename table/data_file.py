@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import polars as pl
 
 from . import paths
+from .deletes import Positions
 from .errors import BadData, CorruptTable, first_line
 from .evolution import Projection, project
 from .format.parquet import Chunk, ParquetSource
@@ -21,12 +23,60 @@ from .merge.rule import MergeRule
 from .schema import KIND, SEQUENCE, Field, TableSchema
 
 
+class OpenFile:
+    """A data file whose footer has been read.
+
+    Args:
+        schema: that rows are returned in; the file may be of an older one.
+
+    Raises:
+        FileMissing: no such file.
+        CorruptTable: unreadable, or it has other rows than its manifest says.
+    """
+
+    def __init__(
+        self, handle: TableHandle, schema: TableSchema, folder: str, file: DataFile
+    ) -> None:
+        self.file = file
+        self.path = paths.data_file(folder, file.name)
+        self.source = ParquetSource(handle.storage, self.path)
+        self._written = schema if file.schema_id == schema.id else handle.schema(file.schema_id)
+        if self.source.rows != file.row_count:
+            raise CorruptTable(
+                "data file has other rows than its manifest says", file=self.path,
+                manifest=file.row_count, rows=self.source.rows,
+            )  # fmt: skip
+
+    def projection(self, wanted: Sequence[Field]) -> Projection:
+        """How the file's columns become the ``wanted`` ones of the schema.
+
+        Raises:
+            UnsupportedFeature: a column changed its type in a way that could lose values.
+        """
+        return project(wanted, self._written.physical, self.source.columns, self.path)
+
+    def read(self, chunk: Chunk, projection: Projection) -> pl.DataFrame:
+        """All rows of a chunk, deleted ones too.
+
+        Raises:
+            CorruptTable: a column is not of its type.
+        """
+        raw = self.source.read(chunk, projection.sources)
+        try:
+            return projection.apply(raw)
+        except pl.exceptions.PolarsError as error:
+            raise CorruptTable(
+                "a column is not of its type", reason=first_line(error), file=self.path
+            ) from error
+
+
 def read_columns(
     handle: TableHandle,
     schema: TableSchema,
     wanted: Sequence[Field],
     place: tuple[str, DataFile],
     limit_bytes: int,
+    deletions: Positions | None = None,
 ) -> Iterator[pl.DataFrame]:
     """The file chunk by chunk as the columns ``wanted`` of ``schema``, in file order.
 
@@ -34,6 +84,7 @@ def read_columns(
         wanted: in keyed tables, at least the keys and system columns.
         place: the file's directory and the file.
         limit_bytes: decoded bytes of a chunk, about.
+        deletions: positions of rows that are left out.
 
     Raises:
         FileMissing: no such file.
@@ -41,31 +92,27 @@ def read_columns(
         BadData: a key or system column holds nulls.
         UnsupportedFeature: a column changed its type in a way that could lose values.
     """
-    folder, file = place
-    path = paths.data_file(folder, file.name)
-    source = ParquetSource(handle.storage, path)
-    if source.rows != file.row_count:
+    opened = OpenFile(handle, schema, *place)
+    if deletions is not None and len(deletions) and deletions[-1] >= opened.source.rows:
         raise CorruptTable(
-            "data file has other rows than its manifest says", file=path, manifest=file.row_count,
-            rows=source.rows,
+            "a deletion vector reaches beyond its file", file=opened.path,
+            position=int(deletions[-1]), rows=opened.source.rows,
         )  # fmt: skip
-    written = schema if file.schema_id == schema.id else handle.schema(file.schema_id)
-    projection = project(wanted, written.physical, source.columns, path)
-    check = _OrderCheck(schema, path)
-    for chunk in source.chunks(limit_bytes):
-        yield check.passed(_projected(source, chunk, projection, path))
+    projection = opened.projection(wanted)
+    check = _OrderCheck(schema, opened.path)
+    for chunk in opened.source.chunks(limit_bytes):
+        frame = check.passed(opened.read(chunk, projection))
+        yield frame if deletions is None else without(frame, chunk.offset, deletions)
 
 
-def _projected(
-    source: ParquetSource, chunk: Chunk, projection: Projection, path: str
-) -> pl.DataFrame:
-    raw = source.read(chunk, projection.sources)
-    try:
-        return projection.apply(raw)
-    except pl.exceptions.PolarsError as error:
-        raise CorruptTable(
-            "a column is not of its type", reason=first_line(error), file=path
-        ) from error
+def without(frame: pl.DataFrame, offset: int, deletions: Positions) -> pl.DataFrame:
+    """The frame, whose first row is the file's row ``offset``, without the deleted rows."""
+    low, high = np.searchsorted(deletions, [offset, offset + frame.height])
+    if low == high:
+        return frame
+    kept = np.ones(frame.height, dtype=np.bool_)
+    kept[deletions[low:high] - offset] = False
+    return frame.filter(pl.Series(kept))
 
 
 class _OrderCheck:

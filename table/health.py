@@ -77,7 +77,8 @@ def health_frame(
         size_ratio_percent=pl.lit(options.size_ratio_percent),
         min_file_num=pl.lit(options.min_file_num),
         target_file_bytes=pl.lit(options.target_file_bytes),
-        up_level0=pl.lit(value=False),
+        up_level0=pl.lit(options.forces_level0)
+        & (pl.col("level0_files") >= (options.lookup_interval or 1)),
     ).drop("partition")
     cast = [
         pl.col(name).cast(dtype) for name, dtype in HEALTH_SCHEMA.items() if name != "partition"

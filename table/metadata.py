@@ -7,16 +7,17 @@ between: a gap, an OVERWRITE, a replaced snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import polars as pl
 
 from . import paths
 from .errors import CorruptTable, UnsupportedFeature
 from .handle import TableHandle
-from .manifest.codec import ManifestMeta, index_kinds, read_manifest, read_manifest_list
+from .manifest.codec import ManifestMeta, read_manifest, read_manifest_list
 from .manifest.entry import ENTRY_SCHEMA, SLIM_SCHEMA, EntryKind, ManifestEntry, frame_entries
 from .manifest.fold import fold
+from .manifest.index import DELETION_VECTORS, IndexEntry, read_index_manifest
 from .snapshot import Snapshot
 
 
@@ -27,6 +28,7 @@ class MetadataReader:
         self._handle = handle
         self._slim: dict[str, pl.DataFrame] = {}
         self._lists: dict[str, tuple[ManifestMeta, ...]] = {}
+        self._index: tuple[str, tuple[IndexEntry, ...]] | None = None
 
     def manifest_list(self, name: str) -> tuple[ManifestMeta, ...]:
         found = self._lists.get(name)
@@ -98,21 +100,42 @@ class MetadataReader:
             )  # fmt: skip
         return frame_entries(entries)
 
-    def refuse_index(self, snapshot: Snapshot) -> None:
-        """Refuse by name a snapshot whose rows cannot be read without its index files.
+    def index(self, snapshot: Snapshot) -> tuple[IndexEntry, ...]:
+        """Live index files of the snapshot.
 
         Raises:
-            UnsupportedFeature: naming the kind of index.
+            UnsupportedFeature: one of a kind without whose help rows cannot be read or written.
         """
-        if snapshot.index_manifest is None:
-            return
-        path = paths.manifest_file(self._handle.root, snapshot.index_manifest)
-        kinds = index_kinds(self._handle.storage.read(path), path)
-        if kinds:
-            raise UnsupportedFeature(
-                "index files are not supported", kind=min(kinds), file=path,
-                table=self._handle.name,
-            )  # fmt: skip
+        name = snapshot.index_manifest
+        if name is None:
+            return ()
+        if self._index is None or self._index[0] != name:
+            path = paths.manifest_file(self._handle.root, name)
+            entries = read_index_manifest(self._handle.storage.read(path), path)
+            self._refuse_kinds(entries, path)
+            self._index = (name, entries)
+        return self._index[1]
+
+    def _refuse_kinds(self, entries: Sequence[IndexEntry], path: str) -> None:
+        for entry in entries:
+            if entry.index_type != DELETION_VECTORS and entry.row_count:
+                raise UnsupportedFeature(
+                    "index files are not supported", kind=entry.index_type, file=path,
+                    table=self._handle.name,
+                )  # fmt: skip
+            if entry.external_path is not None:
+                raise UnsupportedFeature("external paths are not supported", file=entry.file_name)
+
+    def deletion_files(
+        self, snapshot: Snapshot, partition: bytes, bucket: int
+    ) -> tuple[IndexEntry, ...]:
+        """The index files that hold deletion vectors of the bucket's data files, by name."""
+        found = (
+            e
+            for e in self.index(snapshot)
+            if e.index_type == DELETION_VECTORS and e.partition == partition and e.bucket == bucket
+        )
+        return tuple(sorted(found, key=lambda e: e.file_name))
 
     def _read(self, name: str, *, stats: bool) -> pl.DataFrame:
         path = paths.manifest_file(self._handle.root, name)

@@ -15,22 +15,17 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from .decision import PlanOptions
 from .errors import FileMissing, InvalidRequest, TableError, naming
 from .handle import TableHandle
 from .health import BucketFacts, health_frame
 from .lsm.run import lsm_file
 from .lsm.section import overlap_bytes
 from .manifest.entry import SLIM_SCHEMA, EntryKind, frame_entries
+from .manifest.index import IndexEntry
 from .metadata import MetadataReader
-from .plan import (
-    BucketKey,
-    CompactionPlan,
-    PlanInput,
-    PlanOptions,
-    pack,
-    partition_text,
-    plan_bucket,
-)
+from .plan import BucketKey, CompactionPlan, PlanInput, deleted_rows, partition_text, plan_bucket
+from .plan_append import pack
 from .schema import TableSchema
 from .snapshot import CommitKind, Snapshot
 from .supported import check_table
@@ -108,7 +103,7 @@ class TableObserver:
         if latest is None:
             self._snapshot, self._live = None, pl.DataFrame(schema=SLIM_SCHEMA)
             return False
-        self.reader.refuse_index(latest)
+        self.reader.index(latest)  # kinds that are not understood are refused
         fresh = self._new_snapshots(latest)
         added = list(self._account_all(fresh))
         live = self.reader.live(latest)
@@ -200,6 +195,7 @@ class TableObserver:
         derived: dict[tuple[bytes, int], _Derived] = {}
         for partition, bucket, fingerprint in prints.iter_rows():
             key = (partition, bucket)
+            fingerprint = hash((fingerprint, self._deletion_files(partition, bucket)))
             known = self._derived.get(key)
             if known is None or known.fingerprint != fingerprint:
                 known = self._derive(partition, bucket, fingerprint)
@@ -226,9 +222,16 @@ class TableObserver:
             types = schema.types(schema.trimmed_keys)
             overlap = overlap_bytes(lsm_file(f, types) for f in files) if len(files) > 1 else 0
             return _Derived(fingerprint, overlap, 0, 0)
-        groups = pack(schema.options, files, "minor")
+        deleted = deleted_rows(self._deletion_files(partition, bucket))
+        groups = pack(schema.options, files, "minor", deleted)
         sizes = [f.size_bytes for group in groups for f in group]
         return _Derived(fingerprint, 0, len(sizes), sum(sizes))
+
+    def _deletion_files(self, partition: bytes, bucket: int) -> tuple[IndexEntry, ...]:
+        """What takes rows from the bucket's files; nothing in tables that have no such vectors."""
+        if self._snapshot is None or not self.schema.options.deletion_vectors:
+            return ()
+        return self.reader.deletion_files(self._snapshot, partition, bucket)
 
     def label(self, partition: bytes) -> str:
         """A partition as text: ``dt=a/hr=1``."""

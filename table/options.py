@@ -9,8 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, cast
 
+from .duration import parse_duration
 from .errors import UnsupportedFeature
+
+Producer = Literal["none", "input", "lookup", "full-compaction"]
 
 MIB = 1024 * 1024
 
@@ -27,8 +31,10 @@ _UNITS = {
 
 # Options whose value must be one of these, or desilt does not touch the table.
 ONLY: dict[str, frozenset[str]] = {
-    "changelog-producer": frozenset({"none"}),
-    "deletion-vectors.enabled": frozenset({"false"}),
+    "merge-engine": frozenset({"deduplicate", "partial-update", "aggregation", "first-row"}),
+    "changelog-producer": frozenset({"none", "input", "lookup", "full-compaction"}),
+    "lookup-compact": frozenset({"radical", "gentle"}),
+    "changelog-file.format": frozenset({"parquet"}),
     "type": frozenset({"table"}),
     "pk-clustering-override": frozenset({"false"}),
     "chain-table.enabled": frozenset({"false"}),
@@ -40,20 +46,29 @@ ONLY: dict[str, frozenset[str]] = {
     "sequence.snapshot-ordering": frozenset({"false"}),
     "primary-key.nullable": frozenset({"false"}),
     "lookup.remote-file.enabled": frozenset({"false"}),
-    "force-lookup": frozenset({"false"}),
-    "compaction.force-up-level-0": frozenset({"false"}),
     "metadata.iceberg.storage": frozenset({"disabled"}),
     "file.format": frozenset({"parquet"}),
     "manifest.format": frozenset({"avro"}),
     "data-file.external-paths.strategy": frozenset({"none"}),
     "clustering.incremental": frozenset({"false"}),
+    "visibility-callback.enabled": frozenset({"false"}),
     "write.sequence-number-init-mode": frozenset({"scan"}),
 }
 
 # Options whose mere presence changes what a compaction must do.
 ABSENT = (
-    "record-level.expire-time",
     "commit.callbacks",
+    "tag.callbacks",
+    "data-file.path-directory",
+    "blob-field",
+    "blob-descriptor-field",
+    "blob-view-field",
+    "vector-field",
+    "pk-vector.index.columns",
+    "pk-btree.index.columns",
+    "pk-bitmap.index.columns",
+    "pk-full-text.index.columns",
+    "pk-multivalue.index.columns",
     "data-file.external-paths",
     "file.format.per.level",
     "file-index.bloom-filter.columns",
@@ -178,6 +193,104 @@ class TableOptions:
         return tuple(n.strip() for n in self.text(key, "").split(",") if n.strip())
 
     @property
+    def changelog_producer(self) -> Producer:
+        return cast(Producer, self.text("changelog-producer", "none").lower())
+
+    @property
+    def row_deduplicate(self) -> bool:
+        """An update that changes nothing is no change."""
+        return self.flag("changelog-producer.row-deduplicate", default=False)
+
+    @property
+    def row_deduplicate_ignored(self) -> tuple[str, ...]:
+        return self.names("changelog-producer.row-deduplicate-ignore-fields")
+
+    @property
+    def deletion_vectors(self) -> bool:
+        return self.flag("deletion-vectors.enabled", default=False)
+
+    @property
+    def deletion_vectors_wide(self) -> bool:
+        """Vectors in the 64-bit layout."""
+        return self.flag("deletion-vectors.bitmap64", default=False)
+
+    @property
+    def merge_on_read(self) -> bool:
+        """Level 0 is read although there are deletion vectors."""
+        return self.flag("deletion-vectors.merge-on-read", default=False)
+
+    @property
+    def deletion_file_target_bytes(self) -> int:
+        return self.size("deletion-vector.index-file.target-size", 2 * MIB)
+
+    @property
+    def delete_ratio_threshold(self) -> float:
+        """Append files with more of their rows deleted are rewritten."""
+        return self.ratio("compaction.delete-ratio-threshold", 0.2)
+
+    @property
+    def needs_lookup(self) -> bool:
+        """Level 0 is moved up at once, and keys are looked up above the output level."""
+        return self.keyed and (
+            self.changelog_producer == "lookup"
+            or self.deletion_vectors
+            or self.merge_engine == "first-row"
+            or self.flag("force-lookup", default=False)
+        )
+
+    @property
+    def hides_level0(self) -> bool:
+        """Batch reads see only what was compacted."""
+        if not self.keyed:
+            return False
+        first_row = self.merge_engine == "first-row"
+        return first_row or (self.deletion_vectors and not self.merge_on_read)
+
+    @property
+    def lookup_interval(self) -> int | None:
+        """Level-0 files that force a lookup compaction in gentle mode; None: any."""
+        own = self.number("lookup-compact.max-interval", 2 * self.trigger)
+        if self.text("lookup-compact", "radical").lower() == "radical":
+            return None
+        return max(self.trigger, own)
+
+    @property
+    def forces_level0(self) -> bool:
+        return self.needs_lookup or self.flag("compaction.force-up-level-0", default=False)
+
+    @property
+    def expire_seconds(self) -> int | None:
+        """Records older than this vanish in compactions; None: they stay."""
+        if "record-level.expire-time" not in self.raw:
+            return None
+        key = "record-level.expire-time"
+        return parse_duration(self.raw[key], key) // 1000
+
+    @property
+    def expire_field(self) -> str:
+        return self.text("record-level.time-field", "")
+
+    @property
+    def changelog_prefix(self) -> str:
+        return self.text("changelog-file.prefix", "changelog-")
+
+    @property
+    def changelog_compression(self) -> str:
+        return self.text("changelog-file.compression", self.compression).lower()
+
+    @property
+    def changelog_stats_mode(self) -> str:
+        return self.text("changelog-file.stats-mode", self.stats_mode).lower()
+
+    @property
+    def row_kind_field(self) -> str | None:
+        return self.text("rowkind.field", "") or None
+
+    @property
+    def ignore_update_before(self) -> bool:
+        return self.flag("ignore-update-before", default=False)
+
+    @property
     def merge_engine(self) -> str:
         return self.text("merge-engine", "deduplicate").lower()
 
@@ -247,10 +360,12 @@ def refuse_unsupported(options: TableOptions) -> None:
     for key in ABSENT:
         if key in options.raw:
             raise UnsupportedFeature("option is not supported", option=key, value=options.raw[key])
-    if options.compression not in _COMPRESSIONS:
-        raise UnsupportedFeature(
-            "option is not supported", option="file.compression", value=options.compression
-        )
+    for key, codec in (
+        ("file.compression", options.compression),
+        ("changelog-file.compression", options.changelog_compression),
+    ):
+        if codec not in _COMPRESSIONS:
+            raise UnsupportedFeature("option is not supported", option=key, value=codec)
     if options.text("sequence.field.sort-order", "ascending").lower() not in (
         "ascending",
         "descending",
@@ -284,7 +399,9 @@ def _check_numbers(options: TableOptions) -> None:
         "size_amplification_percent", "size_ratio_percent", "min_file_num", "open_file_cost",
         "legacy_partition_names", "dense_stats", "zstd_level", "manifest_target_bytes",
         "manifest_full_threshold_bytes", "manifest_merge_min_count", "force_rewrite_all",
-        "append_ordered",
+        "append_ordered", "row_deduplicate", "deletion_vectors", "deletion_vectors_wide",
+        "merge_on_read", "deletion_file_target_bytes", "delete_ratio_threshold", "ignore_delete",
+        "ignore_update_before", "forces_level0", "lookup_interval", "expire_seconds",
     ):  # fmt: skip
         getattr(options, name)
     if options.trigger < 2:
@@ -312,8 +429,11 @@ def _check_texts(options: TableOptions) -> None:
         mode = key == "metadata.stats-mode" or key.endswith(".stats-mode")
         if mode and not _STATS_MODE.fullmatch(value.strip().lower()):
             raise UnsupportedFeature("unknown stats mode", option=key, value=value)
-    prefix = options.data_file_prefix
-    if "/" in prefix or "\\" in prefix:
-        raise UnsupportedFeature(
-            "file names would leave their directory", option="data-file.prefix", value=prefix
-        )
+    for key, prefix in (
+        ("data-file.prefix", options.data_file_prefix),
+        ("changelog-file.prefix", options.changelog_prefix),
+    ):
+        if "/" in prefix or "\\" in prefix:
+            raise UnsupportedFeature(
+                "file names would leave their directory", option=key, value=prefix
+            )

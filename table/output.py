@@ -32,15 +32,18 @@ EMPTY_KEY = encode_row((), ())
 class OutputSpec:
     """Where new files of one bucket go and what they are.
 
-    ``first_sequence``: for append tables, the number of the first row; keyed rows carry their own.
+    ``numbers``: end the names of a task's files, each once. ``first_sequence``: for append tables,
+    the number of the first row; keyed rows carry their own. ``changelog``: the files hold changes,
+    in which keys repeat.
     """
 
     directory: str
     task_id: str
     level: int
     source: FileSource
-    first_index: int = 0
+    numbers: Iterator[int]
     first_sequence: int = 0
+    changelog: bool = False
 
 
 class OutputWriter:
@@ -54,20 +57,18 @@ class OutputWriter:
         self._handle = handle
         self._schema = schema
         self._spec = spec
-        self._encoding = ParquetEncoding.of(schema.physical, schema.options)
-        self._index = spec.first_index
+        options = schema.options
+        compression = options.changelog_compression if spec.changelog else options.compression
+        self._encoding = ParquetEncoding.of(schema.physical, options, compression)
+        self._prefix = options.changelog_prefix if spec.changelog else options.data_file_prefix
+        self._stats_mode = options.changelog_stats_mode if spec.changelog else options.stats_mode
         self._sequence = spec.first_sequence
         self.paths: list[str] = []
-
-    @property
-    def next_index(self) -> int:
-        """The number the next file would bear."""
-        return self._index
 
     def write(self, frames: Iterator[pl.DataFrame]) -> tuple[DataFile, ...]:
         """All rows of ``frames`` (physical columns, in order) as one or more files; () for none.
 
-        Keyed rows must come in key order; keys must not repeat.
+        Keyed rows must come in key order; keys must not repeat, except in changelogs.
 
         Raises:
             StorageUnavailable, BadData: the file being written is thrown away, finished ones stay.
@@ -79,8 +80,7 @@ class OutputWriter:
         return tuple(files)
 
     def _one_file(self, stream: _Stream) -> DataFile:
-        name = f"{self._schema.options.data_file_prefix}{self._spec.task_id}-{self._index}.parquet"
-        self._index += 1
+        name = f"{self._prefix}{self._spec.task_id}-{next(self._spec.numbers)}.parquet"
         path = paths.data_file(self._spec.directory, name)
         self.paths.append(path)
         sink = self._handle.storage.open_sink(path)
@@ -143,7 +143,7 @@ class OutputWriter:
     ) -> tuple[SimpleStats, tuple[str, ...] | None]:
         schema, options = self._schema, self._schema.options
         modes = [
-            StatsMode.parse(options.text(f"fields.{n}.stats-mode", options.stats_mode))
+            StatsMode.parse(options.text(f"fields.{n}.stats-mode", self._stats_mode))
             for n in schema.names
         ]
         return collect_stats(

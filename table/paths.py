@@ -37,6 +37,14 @@ def manifest_file(root: str, name: str) -> str:
     return f"{root}/manifest/{checked_name(name)}"
 
 
+def index_dir(root: str) -> str:
+    return f"{root}/index"
+
+
+def index_file(root: str, name: str) -> str:
+    return f"{root}/index/{checked_name(name)}"
+
+
 def bucket_dir(root: str, partition: str, bucket: int) -> str:
     """``partition`` is the directory text without slashes at its ends; empty without partitions."""
     middle = f"{partition}/" if partition else ""

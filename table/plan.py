@@ -1,63 +1,41 @@
 """What one compaction of one bucket would do: plain data, made from metadata alone, printable.
 
-A plan names its inputs, what is upgraded by metadata, what is rewritten together, and the premises
-under which all that is right. Workers get plans as JSON.
+A plan names its inputs, what is upgraded by metadata, what is rewritten together and how its keys
+are merged, and the premises under which all that is right. Workers get plans as JSON.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import msgspec
 import polars as pl
 
 from . import paths
-from .append import (
-    Group,
-    PackOptions,
-    pack_all_ordered,
-    pack_all_unordered,
-    pack_ordered,
-    pack_unordered,
-)
-from .datatypes import DataType
+from .decision import Bucket, Mode, PlanOptions, RewritePlan
 from .errors import UnsupportedFeature
 from .handle import TableHandle
-from .lsm.pick import Growth, Pick, PickOptions, RunSize, pick_full, pick_universal
-from .lsm.run import LevelRun, LsmFile, level_runs, lsm_file
-from .lsm.section import Treatment, TreatOptions, treat
 from .manifest.entry import DataFile, ManifestEntry, frame_entries
+from .manifest.index import IndexEntry
 from .metadata import MetadataReader
-from .options import TableOptions
 from .partition import partition_path
+from .plan_append import decide_append
+from .plan_keyed import decide_keyed
 from .premises import InputFile, Premises
+from .record_expiry import RecordExpiry
 from .row import decode_row
 from .schema import TableSchema
 from .snapshot import Snapshot
-
-Mode = Literal["minor", "full"]
-SectionNames = tuple[tuple[str, ...], ...]
-"""Runs of one section as file names; a run's files in key order."""
-
-
-@dataclass(frozen=True, slots=True)
-class RewritePlan:
-    """Files merged into new ones together; sections in key order (one, of one run, if appended)."""
-
-    sections: tuple[SectionNames, ...]
-    drop_deletes: bool = False
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(name for section in self.sections for run in section for name in run)
 
 
 @dataclass(frozen=True, slots=True)
 class CompactionPlan:
     """One compaction of one bucket. Bytes and rows are predictions: what would be read.
 
-    ``inputs`` holds every file that is rewritten or upgraded, as the manifest has it.
+    ``inputs`` holds every file that is rewritten or upgraded, as the manifest has it; ``lookups``
+    those in which keys are looked up. ``deletion_files``: the index files with the deletion vectors
+    of the bucket, or of the inputs where buckets share them.
     """
 
     table: str
@@ -69,16 +47,20 @@ class CompactionPlan:
     keyed: bool
     snapshot_id: int
     output_level: int
+    max_level: int
     reason: str
     premises: Premises
     inputs: tuple[ManifestEntry, ...]
     upgrades: tuple[str, ...]
     rewrites: tuple[RewritePlan, ...]
     bucket_files: int
+    lookups: tuple[ManifestEntry, ...] = ()
+    deletion_files: tuple[IndexEntry, ...] = ()
+    expiry: RecordExpiry | None = None
 
     @property
     def input_bytes(self) -> int:
-        """Bytes that a rewrite reads (upgrades read nothing)."""
+        """Bytes that are read (upgrades alone read nothing, nor are lookups counted)."""
         files = self.files
         return sum(files[n].size_bytes for r in self.rewrites for n in r.names)
 
@@ -89,7 +71,8 @@ class CompactionPlan:
 
     @property
     def input_files(self) -> int:
-        return sum(len(r.names) for r in self.rewrites)
+        """Files that are rewritten."""
+        return sum(len(r.names) for r in self.rewrites if r.writes)
 
     @property
     def prefix(self) -> str:
@@ -126,33 +109,6 @@ class PlanInput:
     live: pl.DataFrame
 
 
-@dataclass(frozen=True, slots=True)
-class PlanOptions:
-    """``growth``: which release's growing rule.
-
-    The numbers replace the table's own for picking only (its levels stay): what a policy decided.
-    """
-
-    mode: Mode = "minor"
-    growth: Growth = Growth.HEAD
-    trigger: int | None = None
-    size_amplification_percent: int | None = None
-    size_ratio_percent: int | None = None
-
-    def limit(self, own: PickOptions) -> PickOptions:
-        """The table's own numbers, replaced where one is given."""
-        return replace(
-            own,
-            trigger=own.trigger if self.trigger is None else self.trigger,
-            size_amplification_percent=own.size_amplification_percent
-            if self.size_amplification_percent is None
-            else self.size_amplification_percent,
-            size_ratio_percent=own.size_ratio_percent
-            if self.size_ratio_percent is None
-            else self.size_ratio_percent,
-        )
-
-
 def plan_bucket(
     handle: TableHandle,
     reader: MetadataReader,
@@ -167,44 +123,103 @@ def plan_bucket(
         UnsupportedFeature: the bucket holds files this release must not rewrite.
         CorruptTable: manifests contradict themselves.
     """
-    bucket = given.live.filter(
+    live = given.live.filter(
         (pl.col("partition") == key.partition) & (pl.col("bucket") == key.bucket)
     )
-    entries = frame_entries(bucket)
+    entries = frame_entries(live)
     if not entries:
         return None
     refuse_files(entries)
-    if given.schema.keyed:
-        decided = _decide_keyed(given.schema, [e.file for e in entries], options)
-    else:
-        decided = _decide_append(given.schema, [e.file for e in entries], options)
+    schema = given.schema
+    index = deletion_files(reader, given, key)
+    expiry = RecordExpiry.of(schema, handle.world.now_millis())
+    bucket = Bucket(
+        schema,
+        tuple(e.file for e in entries),
+        deleted_rows(index),
+        _expired(handle, reader, given, key, entries, expiry),
+    )
+    decided = decide_keyed(bucket, options) if schema.keyed else decide_append(bucket, options)
     if decided is None or not (decided.upgrades or decided.rewrites):
         return None
     names = {*decided.upgrades, *(n for r in decided.rewrites for n in r.names)}
     whole = reader.entries(given.snapshot, key.partition, key.bucket, names)
+    by_name = {e.file.name: e for e in entries}
+    bucketed = schema.options.bucket > 0
+    premises = Premises(
+        schema_id=schema.id,
+        partition=key.partition,
+        bucket=key.bucket,
+        total_buckets=entries[0].total_buckets,
+        inputs=tuple(InputFile(e.file.name, e.file.level) for e in whole),
+        bucket_index=bucketed,
+    )
+    premises = replace(premises, deletion_files=premises.deletion_files_now(index))
     return CompactionPlan(
         table=handle.name,
         path=handle.root,
         task_id=task_id,
-        partition=partition_text(given.schema, key.partition),
+        partition=partition_text(schema, key.partition),
         bucket=key.bucket,
         mode=options.mode,
-        keyed=given.schema.keyed,
+        keyed=schema.keyed,
         snapshot_id=given.snapshot.id,
         output_level=decided.output_level,
+        max_level=decided.max_level,
         reason=decided.reason,
-        premises=Premises(
-            schema_id=given.schema.id,
-            partition=key.partition,
-            bucket=key.bucket,
-            total_buckets=entries[0].total_buckets,
-            inputs=tuple(InputFile(e.file.name, e.file.level) for e in whole),
-            index_manifest=given.snapshot.index_manifest,
-        ),
+        premises=premises,
         inputs=whole,
         upgrades=decided.upgrades,
         rewrites=decided.rewrites,
         bucket_files=len(entries),
+        lookups=tuple(by_name[name] for name in decided.lookups),
+        deletion_files=tuple(e for e in index if e.file_name in premises.deletion_files),
+        expiry=expiry,
+    )
+
+
+def deletion_files(
+    reader: MetadataReader, given: PlanInput, key: BucketKey
+) -> tuple[IndexEntry, ...]:
+    """The index files with deletion vectors of the bucket.
+
+    Raises:
+        UnsupportedFeature: there are vectors, and the table's options say that there are none.
+    """
+    found = reader.deletion_files(given.snapshot, key.partition, key.bucket)
+    if not given.schema.options.deletion_vectors and any(e.deletions for e in found):
+        raise UnsupportedFeature(
+            "deletion vectors are left from before they were disabled",
+            option="deletion-vectors.enabled", value="false",
+        )  # fmt: skip
+    return found
+
+
+def deleted_rows(index: Sequence[IndexEntry]) -> dict[str, int]:
+    """Rows that vectors take from each data file; all of them where the writer did not say."""
+    unknown = 2**62
+    return {
+        r.data_file: unknown if r.cardinality is None else r.cardinality
+        for e in index
+        for r in e.deletions or ()
+    }
+
+
+def _expired(
+    handle: TableHandle,
+    reader: MetadataReader,
+    given: PlanInput,
+    key: BucketKey,
+    entries: Sequence[ManifestEntry],
+    expiry: RecordExpiry | None,
+) -> frozenset[str]:
+    """Files that hold expired records; they are looked at with their statistics."""
+    if expiry is None or not given.schema.keyed:
+        return frozenset()
+    names = {e.file.name for e in entries}
+    whole = reader.entries(given.snapshot, key.partition, key.bucket, names)
+    return frozenset(
+        e.file.name for e in whole if expiry.holds_expired(e.file, given.schema, handle)
     )
 
 
@@ -225,7 +240,7 @@ def directory(handle: TableHandle, partition: str, bucket: int) -> str:
     return paths.bucket_dir(handle.root, partition, bucket)
 
 
-def refuse_files(entries: tuple[ManifestEntry, ...]) -> None:
+def refuse_files(entries: Sequence[ManifestEntry]) -> None:
     """Refuse by name files whose rewriting needs what this release does not have."""
     for entry in entries:
         file = entry.file
@@ -237,103 +252,3 @@ def refuse_files(entries: tuple[ManifestEntry, ...]) -> None:
             raise UnsupportedFeature("row tracking is not supported", file=file.name)
         if entry.bucket < 0:
             raise UnsupportedFeature("postpone buckets are not supported", bucket=entry.bucket)
-
-
-@dataclass(frozen=True, slots=True)
-class _Decision:
-    upgrades: tuple[str, ...]
-    rewrites: tuple[RewritePlan, ...]
-    output_level: int
-    reason: str
-
-
-def pick_options(options: TableOptions, runs: tuple[LevelRun, ...], growth: Growth) -> PickOptions:
-    """The table's options for picking; levels that hold files always count."""
-    deepest = max((r.level for r in runs), default=0)
-    return PickOptions(
-        trigger=options.trigger,
-        size_amplification_percent=options.size_amplification_percent,
-        size_ratio_percent=options.size_ratio_percent,
-        max_level=max(options.levels - 1, deepest),
-        growth=growth,
-    )
-
-
-def bucket_runs(files: list[DataFile], key_types: tuple[DataType, ...]) -> tuple[LevelRun, ...]:
-    return level_runs([lsm_file(f, key_types) for f in files])
-
-
-def _decide_keyed(
-    schema: TableSchema, files: list[DataFile], options: PlanOptions
-) -> _Decision | None:
-    table_options = schema.options
-    runs = bucket_runs(files, schema.types(schema.trimmed_keys))
-    sizes = [RunSize(r.level, r.size_bytes) for r in runs]
-    picking = options.limit(pick_options(table_options, runs, options.growth))
-    pick = pick_full(sizes, picking) if options.mode == "full" else pick_universal(sizes, picking)
-    if pick is None:
-        return None
-    treatment = _treatment(runs, pick, picking, table_options, full=options.mode == "full")
-    # Deletes may go once nothing older can lie below: over all files, not only the inputs.
-    drop = pick.output_level >= max(r.level for r in runs)
-    return _Decision(
-        tuple(f.file.name for f in treatment.upgrades),
-        tuple(
-            RewritePlan(
-                tuple(
-                    tuple(tuple(f.file.name for f in run) for run in section.runs)
-                    for section in rewrite
-                ),
-                drop_deletes=drop,
-            )
-            for rewrite in treatment.rewrites
-        ),
-        pick.output_level,
-        pick.reason,
-    )
-
-
-def _treatment(
-    runs: tuple[LevelRun, ...],
-    pick: Pick,
-    picking: PickOptions,
-    options: TableOptions,
-    *,
-    full: bool,
-) -> Treatment:
-    picked: list[LsmFile] = [f for run in runs[: pick.count] for f in run.files]
-    single = len(runs) == 1 and runs[0].level == picking.max_level
-    if full and single and not options.force_rewrite_all:
-        return Treatment((), ())
-    return treat(
-        picked,
-        TreatOptions(
-            output_level=pick.output_level,
-            max_level=picking.max_level,
-            small_file_bytes=options.small_file_bytes,
-            force_rewrite=options.force_rewrite_all,
-        ),
-    )
-
-
-def _decide_append(
-    schema: TableSchema, files: list[DataFile], options: PlanOptions
-) -> _Decision | None:
-    groups = pack(schema.options, files, options.mode)
-    if not groups:
-        return None
-    rewrites = tuple(RewritePlan(((tuple(f.name for f in group),),)) for group in groups)
-    count = sum(len(g) for g in groups)
-    reason = f"packing: {count} of {len(files)} files into {len(groups)} bins"
-    return _Decision((), rewrites, 0, reason)
-
-
-def pack(options: TableOptions, files: list[DataFile], mode: Mode) -> tuple[Group, ...]:
-    """Groups of append files to join, by the table's bucket mode."""
-    packing = PackOptions.of(options)
-    ordered = options.bucket > 0 and options.append_ordered
-    if mode == "full":
-        chosen = pack_all_ordered if ordered else pack_all_unordered
-    else:
-        chosen = pack_ordered if ordered else pack_unordered
-    return chosen(files, packing)

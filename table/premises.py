@@ -9,7 +9,7 @@ Spec: format §13.5, maintenance §9.2.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -17,8 +17,8 @@ from .datatypes import DataType
 from .errors import CommitConflict, CorruptTable
 from .lsm.run import level_runs, lsm_file
 from .manifest.entry import EntryKind, ManifestEntry, frame_entries
+from .manifest.index import IndexEntry
 from .schema import TableSchema
-from .snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +31,43 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True)
 class Premises:
-    """What must hold in the latest snapshot for a change of one bucket to be valid."""
+    """What must hold in the latest snapshot for a change of one bucket to be valid.
+
+    ``deletion_files``: names of the index files that hold the deletion vectors of the whole bucket
+    (``bucket_index``), or only of the inputs, where many buckets' worth of files share one.
+    """
 
     schema_id: int
     partition: bytes
     bucket: int
     total_buckets: int
     inputs: tuple[InputFile, ...]
-    index_manifest: str | None
+    deletion_files: tuple[str, ...] = ()
+    bucket_index: bool = True
+
+    def with_inputs(self, more: Sequence[InputFile]) -> Premises:
+        """The same, and these files must be live, too."""
+        return replace(self, inputs=tuple(dict.fromkeys((*self.inputs, *more))))
+
+    def deletion_files_now(self, index: Sequence[IndexEntry]) -> tuple[str, ...]:
+        """What ``deletion_files`` would be, by these live index files of the bucket."""
+        names = {wanted.name for wanted in self.inputs}
+        return tuple(
+            sorted(
+                e.file_name
+                for e in index
+                if self.bucket_index or any(r.data_file in names for r in e.deletions or ())
+            )
+        )
 
 
 def check_premises(
-    premises: Premises, snapshot: Snapshot, schema: TableSchema, live: pl.DataFrame
+    premises: Premises, schema: TableSchema, live: pl.DataFrame, index: Sequence[IndexEntry]
 ) -> None:
     """Every premise, by name.
+
+    Args:
+        index: live index files with deletion vectors of the bucket.
 
     Raises:
         CommitConflict: naming the premise that broke and the values.
@@ -53,10 +76,12 @@ def check_premises(
         raise CommitConflict(
             "schema changed", premise="schema id", planned=premises.schema_id, now=schema.id
         )
-    if snapshot.index_manifest != premises.index_manifest:
+    deletion_files = premises.deletion_files_now(index)
+    if deletion_files != premises.deletion_files:
         raise CommitConflict(
-            "index changed", premise="index file", planned=premises.index_manifest,
-            now=snapshot.index_manifest,
+            "deletion vectors changed", premise="deletion files",
+            planned=" ".join(premises.deletion_files) or "none",
+            now=" ".join(deletion_files) or "none",
         )  # fmt: skip
     partition = live.filter(pl.col("partition") == premises.partition)
     buckets = set(partition["total_buckets"].unique().to_list()) - {premises.total_buckets}

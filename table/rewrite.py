@@ -9,36 +9,29 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
-import polars as pl
 
 from . import paths
-from .ahead import ahead
-from .data_file import read_columns
+from .decision import RewritePlan
+from .deletes import Vectors, read_vectors
 from .errors import TableError, VerificationFailed
-from .evolution import project
-from .format.parquet import ParquetSource
 from .handle import TableHandle
-from .lsm.slices import slices
-from .manifest.entry import DataFile, FileSource
-from .merge.engine import engine_of
-from .merge.reduce import merge
-from .merge.rule import MergeRule
-from .output import OutputSpec, OutputWriter
-from .plan import CompactionPlan, RewritePlan, SectionNames, directory
-from .schema import TableSchema
-from .verify import AppendExpectation, KeyedExpectation, check_append, check_keyed, quarter
+from .manifest.entry import DataFile
+from .manifest.index import IndexEntry
+from .plan import CompactionPlan, directory
+from .premises import InputFile
+from .rewrite_append import rewrite_appended
+from .rewrite_keyed import rewrite_keyed
+from .rewrite_part import PartContext
+from .vector_files import VectorChanges, VectorWriter
 
 MIB = 1024 * 1024
 DEFAULT_MEMORY_BYTES = 512 * MIB
-CHUNK_BYTES_MAX = 40 * MIB
-CHUNK_BYTES_MIN = 256 * 1024
-VERIFY_CHUNK_BYTES = 64 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +49,11 @@ class RewriteOptions:
 
 @dataclass(frozen=True, slots=True)
 class RewriteResult:
-    """New files and what they cost. Bytes are file bytes; ``peak_rss_bytes`` is the process's."""
+    """New files and what they cost. Bytes are file bytes; ``peak_rss_bytes`` is the process's.
+
+    ``deletion_files``: None where the bucket's deletion vectors stay as they are; else the index
+    files that replace those of the plan. ``marked``: files that got new deletions.
+    """
 
     task_id: str
     outputs: tuple[DataFile, ...]
@@ -67,6 +64,9 @@ class RewriteResult:
     upgraded: int
     seconds: float
     peak_rss_bytes: int
+    changelog: tuple[DataFile, ...] = ()
+    deletion_files: tuple[IndexEntry, ...] | None = None
+    marked: tuple[InputFile, ...] = ()
 
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()
@@ -88,16 +88,12 @@ def rewrite_bucket(
         UnsupportedFeature, CorruptTable, BadData, StorageUnavailable: as named.
     """
     started = time.monotonic()
-    schema = handle.schema(plan.premises.schema_id)
-    outputs: list[DataFile] = []
     written: list[str] = []
     try:
+        done = _Done(handle, plan, options, written)
         for part in plan.rewrites:
-            job = _Rewrite(handle, schema, plan, part, options, len(written))
-            try:
-                outputs += job.run()
-            finally:
-                written += job.paths
+            done.rewrite(part)
+        deletion_files = done.write_vectors()
     except TableError as error:
         if isinstance(error, VerificationFailed):
             error.at(evidence=" ".join(written))
@@ -109,14 +105,17 @@ def rewrite_bucket(
         raise
     return RewriteResult(
         task_id=plan.task_id,
-        outputs=tuple(outputs),
+        outputs=tuple(done.outputs),
         bytes_read=plan.input_bytes,
-        bytes_written=sum(f.size_bytes for f in outputs),
+        bytes_written=sum(f.size_bytes for f in (*done.outputs, *done.changelog)),
         rows_in=plan.input_rows,
-        rows_out=sum(f.row_count for f in outputs),
+        rows_out=sum(f.row_count for f in done.outputs),
         upgraded=len(plan.upgrades),
         seconds=time.monotonic() - started,
         peak_rss_bytes=peak_rss_bytes(),
+        changelog=tuple(done.changelog),
+        deletion_files=deletion_files,
+        marked=done.marked,
     )
 
 
@@ -131,119 +130,76 @@ def _discard(handle: TableHandle, written: Sequence[str]) -> None:
         handle.storage.delete(written)
 
 
-class _Rewrite:
-    """One `RewritePlan` being acted out."""
+class _Done:
+    """A plan being acted out part by part; ``written`` collects every path that was begun."""
 
     def __init__(
         self,
         handle: TableHandle,
-        schema: TableSchema,
         plan: CompactionPlan,
-        part: RewritePlan,
         options: RewriteOptions,
-        first_index: int,
+        written: list[str],
     ) -> None:
-        self._handle = handle
-        self._schema = schema
         self._plan = plan
-        self._part = part
-        self._options = options
-        self._directory = directory(handle, plan.partition, plan.bucket)
-        self._files = {e.file.name: e.file for e in plan.inputs}
-        self._rows_seen = 0
-        self._writer = OutputWriter(
-            handle,
-            schema,
-            OutputSpec(
-                directory=self._directory,
-                task_id=plan.task_id,
-                level=plan.output_level,
-                source=FileSource.COMPACT,
-                first_index=first_index,
-                first_sequence=self._files[part.names[0]].min_sequence,
-            ),
+        self._written = written
+        schema = handle.schema(plan.premises.schema_id)
+        vectors = read_plan_vectors(handle, plan)
+        self._context = PartContext(
+            handle=handle,
+            schema=schema,
+            folder=directory(handle, plan.partition, plan.bucket),
+            task_id=plan.task_id,
+            output_level=plan.output_level,
+            max_level=plan.max_level,
+            files=plan.files,
+            lookups=tuple(e.file for e in plan.lookups),
+            deletions=vectors,
+            expiry=plan.expiry,
+            memory_bytes=options.memory_bytes,
+            verify=options.verify,
+            turn=options.turn,
         )
+        self._changes = VectorChanges(vectors)
+        self.outputs: list[DataFile] = []
+        self.changelog: list[DataFile] = []
+
+    def rewrite(self, part: RewritePlan) -> None:
+        """One part, verified."""
+        act = rewrite_keyed if self._plan.keyed else rewrite_appended
+        result = act(self._context, part, self._written)
+        self.outputs += result.outputs
+        self.changelog += result.changelog
+        if part.writes:
+            self._changes.forget(part.names)
+        self._changes.mark(result.marks)
 
     @property
-    def paths(self) -> list[str]:
-        """Everything that was begun, finished or not."""
-        return self._writer.paths
+    def marked(self) -> tuple[InputFile, ...]:
+        """Files that rows were newly deleted from; they must still be there when that is said."""
+        levels = {e.file.name: e.file.level for e in self._plan.lookups}
+        return tuple(InputFile(name, levels[name]) for name in sorted(self._changes.marked))
 
-    def run(self) -> tuple[DataFile, ...]:
-        return self._run_keyed() if self._plan.keyed else self._run_append()
+    def write_vectors(self) -> tuple[IndexEntry, ...] | None:
+        """New index files where vectors changed."""
+        if not self._changes.changed:
+            return None
+        writer = VectorWriter(
+            self._context.handle,
+            self._context.schema.options,
+            self._plan.task_id,
+            self._plan.premises.partition,
+            self._plan.bucket,
+            self._written,
+        )
+        return writer.write(self._changes.vectors)
 
-    def _run_keyed(self) -> tuple[DataFile, ...]:
-        rule, engine = MergeRule.of(self._schema), engine_of(self._schema)
-        checked = self._checked_columns()
-        drop = self._part.drop_deletes
-        expected = KeyedExpectation(rule, checked, drop_deletes=drop)
 
-        def merged() -> Iterator[pl.DataFrame]:
-            for section in self._part.sections:
-                for frames in slices(self._runs(section), rule):
-                    self._rows_seen += sum(f.height for f in frames)
-                    expected.observe(frames)
-                    yield merge(frames, rule, engine, drop_deletes=drop)
-
-        with closing(ahead(merged())) as frames:
-            files = self._writer.write(frames)
-        self._check_rows_seen()
-        columns = tuple(dict.fromkeys((*rule.columns, *checked)))
-        with closing(ahead(self._read_back(files, columns))) as written:
-            check_keyed(expected.tally, written, rule, checked)
-        return files
-
-    def _run_append(self) -> tuple[DataFile, ...]:
-        checked = self._checked_columns()
-        expected = AppendExpectation(checked)
-
-        def joined() -> Iterator[pl.DataFrame]:
-            for section in self._part.sections:
-                for run in section:
-                    for frame in self._run(run, 1):
-                        self._rows_seen += frame.height
-                        expected.observe(frame)
-                        yield frame
-
-        with closing(ahead(joined())) as frames:
-            files = self._writer.write(frames)
-        self._check_rows_seen()
-        with closing(ahead(self._read_back(files, checked))) as written:
-            check_append(expected.tally, written, checked)
-        return files
-
-    def _check_rows_seen(self) -> None:
-        """Verification knows only what was read, so all of it must have been."""
-        due = sum(self._files[name].row_count for name in self._part.names)
-        if self._rows_seen != due:
-            raise VerificationFailed("input rows went missing", expected=due, read=self._rows_seen)
-
-    def _checked_columns(self) -> tuple[str, ...]:
-        full = self._options.verify == "full"
-        columns = quarter(self._schema.names, self._options.turn, full=full)
-        return columns or self._schema.names[:1]
-
-    # --- reading --------------------------------------------------------------------------------
-
-    def _runs(self, section: SectionNames) -> list[Iterator[pl.DataFrame]]:
-        return [self._run(run, len(section)) for run in section]
-
-    def _run(self, names: Sequence[str], width: int) -> Iterator[pl.DataFrame]:
-        """A run's rows in order, chunk by chunk, as columns of the schema in force."""
-        share = self._options.memory_bytes // (3 * max(1, width))
-        limit = max(CHUNK_BYTES_MIN, min(CHUNK_BYTES_MAX, share))
-        for name in names:
-            file = self._files[name]
-            place = (self._directory, file)
-            yield from read_columns(self._handle, self._schema, self._schema.physical, place, limit)
-
-    def _read_back(
-        self, files: Sequence[DataFile], columns: Sequence[str]
-    ) -> Iterator[pl.DataFrame]:
-        wanted = [f for f in self._schema.physical if f.name in columns]
-        for file in files:
-            path = paths.data_file(self._directory, file.name)
-            source = ParquetSource(self._handle.storage, path)
-            projection = project(wanted, self._schema.physical, source.columns, path)
-            for chunk in source.chunks(VERIFY_CHUNK_BYTES):
-                yield projection.apply(source.read(chunk, projection.sources))
+def read_plan_vectors(handle: TableHandle, plan: CompactionPlan) -> Vectors:
+    """All deletion vectors in the plan's index files, of files that are no inputs, too."""
+    return {
+        name: positions
+        for entry in plan.deletion_files
+        for name, positions in read_vectors(
+            handle.storage, paths.index_file(handle.root, entry.file_name), entry.deletions or ()
+        ).items()
+    }

@@ -10,23 +10,28 @@ Spec: format §8.6, §8.7.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
 from . import paths
+from .compaction_rules import CompactionRules
 from .data_file import read_columns
+from .deletes import Vectors, read_vectors
 from .errors import InvalidRequest, TableError, naming
 from .handle import TableHandle
 from .lsm.run import LsmFile, lsm_file
-from .lsm.section import Section, sections
+from .lsm.section import Section, alone, sections
 from .lsm.slices import slices
 from .manifest.entry import SLIM_SCHEMA, DataFile, frame_entries
+from .merge.changes import merged_by_lookup
 from .merge.engine import Engine, engine_of, needed_columns, only_columns
-from .merge.reduce import merge
-from .merge.rule import MergeRule
+from .merge.feed import feed_of
+from .merge.reduce import reduce_feed
+from .merge.rule import LEVEL, MergeRule, is_retract
 from .metadata import MetadataReader
-from .plan import partition_text, refuse_files
+from .plan import BucketKey, PlanInput, deletion_files, partition_text, refuse_files
 from .row import decode_row, series_from_values
 from .schema import Field, TableSchema
 from .snapshot import Snapshot
@@ -99,10 +104,13 @@ class _Reader:
         self._handle = handle
         self.schema = schema
         self._live = pl.DataFrame(schema=SLIM_SCHEMA)
+        self._snapshot = snapshot
+        self._metadata = MetadataReader(handle)
         if snapshot is not None:
-            reader = MetadataReader(handle)
-            reader.refuse_index(snapshot)
-            self._live = reader.live(snapshot)
+            self._metadata.index(snapshot)  # kinds that are not understood are refused
+            self._live = self._metadata.live(snapshot)
+            if schema.options.hides_level0:
+                self._live = self._live.filter(pl.col("level") > 0)
 
     def batches(
         self, wanted: Sequence[str] | None, predicate: pl.Expr | None, limit: int | None
@@ -132,11 +140,12 @@ class _Reader:
                 continue
             text = partition_text(self.schema, partition)
             folder = paths.bucket_dir(self._handle.root, text, bucket)
-            if self.schema.keyed:
-                frames = self._keyed(folder, files, needed, predicate if early else None)
-            else:
-                frames = self._plain(folder, files, needed)
             try:
+                place = _Place(folder, self._deletions(partition, bucket))
+                if self.schema.keyed:
+                    frames = self._keyed(place, files, needed, predicate if early else None)
+                else:
+                    frames = self._plain(place, files, needed)
                 for frame in frames:
                     yield frame if predicate is None else frame.filter(predicate)
             except TableError as error:
@@ -150,6 +159,22 @@ class _Reader:
             refuse_files(entries)
             yield partition, bucket, [e.file for e in entries]
 
+    def _deletions(self, partition: bytes, bucket: int) -> Vectors:
+        """Deleted rows of the bucket's files."""
+        if self._snapshot is None:
+            return {}
+        given = PlanInput(self._snapshot, self.schema, self._live)
+        found = deletion_files(self._metadata, given, BucketKey(partition, bucket))
+        return {
+            name: positions
+            for entry in found
+            for name, positions in read_vectors(
+                self._handle.storage,
+                paths.index_file(self._handle.root, entry.file_name),
+                entry.deletions or (),
+            ).items()
+        }
+
     def _holds(self, partition: bytes, predicate: pl.Expr) -> bool:
         keys = self.schema.partition_keys
         types = self.schema.types(keys)
@@ -162,53 +187,88 @@ class _Reader:
     # --- reading --------------------------------------------------------------------------------
 
     def _plain(
-        self, folder: str, files: list[DataFile], needed: tuple[str, ...]
+        self, place: _Place, files: list[DataFile], needed: tuple[str, ...]
     ) -> Iterator[pl.DataFrame]:
         fields = [f for f in self.schema.fields if f.name in needed] or [self.schema.fields[0]]
         for file in sorted(files, key=lambda f: (f.min_sequence, f.creation_millis or 0, f.name)):
-            yield from self._file(folder, file, fields)
+            yield from self._file(place, file, fields)
 
     def _keyed(
-        self, folder: str, files: list[DataFile], needed: tuple[str, ...], early: pl.Expr | None
+        self, place: _Place, files: list[DataFile], needed: tuple[str, ...], early: pl.Expr | None
     ) -> Iterator[pl.DataFrame]:
         rule = MergeRule.of(self.schema)
         asked = () if early is None else early.meta.root_names()
         engine = engine_of(self.schema)
         read = needed_columns(engine, tuple(n for n in self.schema.names if n in {*needed, *asked}))
-        engine = only_columns(engine, read)
-        names = {*rule.columns, *read}
-        fields = [f for f in self.schema.physical if f.name in names]
+        reading = _Reading(
+            place,
+            [f for f in self.schema.physical if f.name in {*rule.columns, *read}],
+            rule,
+            only_columns(engine, read),
+            CompactionRules.of(self.schema).lookup,
+            early,
+        )
         types = self.schema.types(self.schema.trimmed_keys)
-        for section in sections(lsm_file(f, types) for f in files):
-            for frame in self._section(folder, section, fields, (rule, engine), early):
+        parts = sections(lsm_file(f, types) for f in files)
+        if self._distinct(files):
+            parts = tuple(alone(f) for section in parts for f in section.files)
+        for section in parts:
+            for frame in self._section(section, reading):
                 yield frame.select(needed)
 
-    def _section(
-        self,
-        folder: str,
-        section: Section,
-        fields: Sequence[Field],
-        how: tuple[MergeRule, Engine],
-        early: pl.Expr | None,
-    ) -> Iterator[pl.DataFrame]:
-        rule, engine = how
-        runs = [self._run(folder, run, fields, early) for run in section.runs]
+    def _distinct(self, files: Sequence[DataFile]) -> bool:
+        """Whether no two rows have one key, so that files need no merging (format §8.6)."""
+        options = self.schema.options
+        clean = all(f.level != 0 and not f.delete_row_count for f in files)
+        return clean and (options.deletion_vectors or options.merge_engine == "first-row")
+
+    def _section(self, section: Section, reading: _Reading) -> Iterator[pl.DataFrame]:
+        runs = [self._run(run, reading) for run in section.runs]
         if len(runs) == 1:
             for frame in runs[0]:
-                yield merge([frame], rule, engine, drop_deletes=True)
+                yield frame.filter(~is_retract())
             return
-        for frames in slices(runs, rule):
-            yield merge(frames, rule, engine, drop_deletes=True)
+        for frames in slices(runs, reading.rule):
+            feed = feed_of(frames, reading.rule)
+            merge = merged_by_lookup if reading.lookup else reduce_feed
+            yield merge(feed, reading.rule, reading.engine).kept(drop_deletes=True)
 
-    def _run(
-        self, folder: str, files: Sequence[LsmFile], fields: Sequence[Field], early: pl.Expr | None
-    ) -> Iterator[pl.DataFrame]:
+    def _run(self, files: Sequence[LsmFile], reading: _Reading) -> Iterator[pl.DataFrame]:
         for f in files:
-            for frame in self._file(folder, f.file, fields):
-                kept = frame if early is None else frame.filter(early)
+            level = pl.lit(f.file.level, pl.Int32).alias(LEVEL)
+            for frame in self._file(reading.place, f.file, reading.fields):
+                kept = frame if reading.early is None else frame.filter(reading.early)
                 if kept.height:
-                    yield kept
+                    yield kept.with_columns(level) if reading.lookup else kept
 
-    def _file(self, folder: str, file: DataFile, fields: Sequence[Field]) -> Iterator[pl.DataFrame]:
-        place = (folder, file)
-        return read_columns(self._handle, self.schema, fields, place, SCAN_CHUNK_BYTES)
+    def _file(
+        self, place: _Place, file: DataFile, fields: Sequence[Field]
+    ) -> Iterator[pl.DataFrame]:
+        return read_columns(
+            self._handle,
+            self.schema,
+            fields,
+            (place.folder, file),
+            SCAN_CHUNK_BYTES,
+            place.deletions.get(file.name),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A bucket's folder and deleted rows."""
+
+    folder: str
+    deletions: Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How a keyed bucket is read; ``early`` is a predicate on keys alone."""
+
+    place: _Place
+    fields: Sequence[Field]
+    rule: MergeRule
+    engine: Engine
+    lookup: bool
+    early: pl.Expr | None

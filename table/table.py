@@ -12,10 +12,11 @@ import polars as pl
 from .commit import CommitOutcome, Committer
 from .compact import commit, rewrite
 from .conform import delete_rows
+from .decision import Mode, PlanOptions
 from .errors import CommitConflict, naming
 from .handle import TableHandle
 from .observe import TableObserver
-from .plan import CompactionPlan, Mode, PlanOptions
+from .plan import CompactionPlan
 from .rewrite import RewriteOptions, RewriteResult
 from .scan import scan_table
 from .schema import TableSchema

@@ -1,31 +1,31 @@
 """Holds the *written files* of a rewrite against its inputs, by another route than the merge.
 
-While a rewrite reads its inputs, an *expectation* is built beside it: winners by a hash grouping
-over the keys (the merge sorts), how many rows of each kind, an order-free hash of every winner's
-(key, sequence, kind), and of a quarter of the columns (all of them on request). Afterwards the
-files are read back, and must say the same: rows, kinds, hashes, keys strictly ascending.
+While a rewrite reads its inputs, an *expectation* is built beside it (`verify_keyed`): records by a
+hash grouping over the keys (the merge sorts), how many rows of each kind, an order-free hash of
+every key, sequence and kind, and of a quarter of the columns (all of them on request). Afterwards
+the files are read back, and must say the same: rows, kinds, hashes, keys strictly ascending.
 
 A lost or doubled row, a wrong winner, a changed kind and a broken order are always caught; a
 changed value is caught when its column is in this turn's quarter.
+
+A changelog must lead from what was to what is: the hashes of its +I and +U rows less those of its
+-U and -D rows are those of the rows after less those of the rows before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from .errors import VerificationFailed
-from .lsm.order import order_frame, strictly_ascending
-from .merge.rule import RETRACT_KINDS, MergeRule
-from .schema import KIND, SEQUENCE
 
 Hashes = npt.NDArray[np.uint64]
 QUARTERS = 4
+MASK = 0xFFFFFFFFFFFFFFFF
 _SEED = 11
 
 
@@ -74,87 +74,12 @@ class Tally:
 
 
 def _wrapped(total: int, hashes: Hashes) -> int:
-    return (total + int(hashes.sum(dtype=np.uint64))) & 0xFFFFFFFFFFFFFFFF
+    return (total + sum_of(hashes)) & MASK
 
 
-class KeyedExpectation:
-    """What a merge of keyed runs must yield, computed beside it.
-
-    Args:
-        rule: keys and sequence of the table.
-        columns: value columns to compare this turn.
-    """
-
-    def __init__(self, rule: MergeRule, columns: Sequence[str], *, drop_deletes: bool) -> None:
-        self.tally = Tally()
-        self._rule = rule
-        self._identity = (*rule.keys, SEQUENCE, KIND)
-        self._values = (*rule.keys, *columns)
-        self._drop = drop_deletes
-
-    def observe(self, frames: Sequence[pl.DataFrame]) -> None:
-        """One slice: frames of the same key range, each holding a key at most once."""
-        frames = [f for f in frames if f.height]
-        identity = np.concatenate([row_hashes(f, self._identity) for f in frames])
-        values = np.concatenate([row_hashes(f, self._values) for f in frames])
-        kinds = pl.concat([f.get_column(KIND) for f in frames])
-        chosen = self._winners(frames)
-        if chosen is not None:
-            identity, values, kinds = identity[chosen], values[chosen], kinds.gather(chosen)
-        if self._drop:
-            kept = ~np.isin(kinds.to_numpy(), RETRACT_KINDS)
-            identity, values, kinds = identity[kept], values[kept], kinds.filter(pl.Series(kept))
-        self.tally.add(kinds, identity, values)
-
-    def _winners(self, frames: Sequence[pl.DataFrame]) -> npt.NDArray[np.int64] | None:
-        """Row positions of the winners, in no order; None when every row wins.
-
-        A hash set over the keys, filled from the last record in feed order backwards: the first
-        one of a key that it sees wins.
-        """
-        if len(frames) == 1:
-            return None
-        narrow = pl.concat([f.select(self._rule.columns) for f in frames], how="vertical")
-        order = order_frame(narrow, self._rule.keys, self._rule.key_types)
-        feed = self._feed(frames, narrow)
-        keys = order[pl.Series(feed)]
-        key = keys.to_series() if keys.width == 1 else keys.to_struct()
-        last: npt.NDArray[np.bool_] = key.is_last_distinct().to_numpy()
-        return np.asarray(feed[last], dtype=np.int64)
-
-    def _feed(self, frames: Sequence[pl.DataFrame], narrow: pl.DataFrame) -> npt.NDArray[np.int64]:
-        """Row positions in feed order, keys aside: the oldest record first.
-
-        Runs whose sequence ranges follow each other need no sort: they are laid end to end.
-        """
-        if not self._rule.sequence_fields:
-            quick = _feed_by_run(frames)
-            if quick is not None:
-                return quick
-        user = order_frame(narrow, self._rule.sequence_fields, self._rule.sequence_types)
-        user = user.rename({c: f"_user{c}" for c in user.columns})
-        add = (~narrow.get_column(KIND).is_in(RETRACT_KINDS)).alias("_add")
-        sequence = pl.concat([user, narrow.select(SEQUENCE), add.to_frame()], how="horizontal")
-        descending = [self._rule.descending] * user.width + [False, False]
-        by = pl.arg_sort_by(sequence.columns, descending=descending, nulls_last=False)
-        return sequence.select(by).to_series().to_numpy().astype(np.int64)
-
-
-def _feed_by_run(frames: Sequence[pl.DataFrame]) -> npt.NDArray[np.int64] | None:
-    """Row positions, the rows of older frames first; None where sequence ranges overlap."""
-    spans = sorted((*_span(f.get_column(SEQUENCE)), i) for i, f in enumerate(frames))
-    if any(left[1] >= right[0] for left, right in pairwise(spans)):
-        return None
-    starts = np.cumsum([0, *(f.height for f in frames)])
-    parts: list[npt.NDArray[np.int64]]
-    parts = [np.arange(starts[i], starts[i + 1], dtype=np.int64) for _, _, i in spans]
-    return np.concatenate(parts)
-
-
-def _span(sequence: pl.Series) -> tuple[int, int]:
-    """Smallest and largest; sequences are never null."""
-    numbers = sequence.to_numpy()
-    return int(numbers.min()), int(numbers.max())
+def sum_of(hashes: Hashes) -> int:
+    """Their sum, as 64 bits hold it."""
+    return int(hashes.sum(dtype=np.uint64))
 
 
 class AppendExpectation:
@@ -176,27 +101,6 @@ def count_in_order(tally: Tally, frame: pl.DataFrame, columns: Sequence[str]) ->
     tally.add(None, hashes, hashes)
 
 
-def check_keyed(
-    expected: Tally, written: Iterable[pl.DataFrame], rule: MergeRule, columns: Sequence[str]
-) -> None:
-    """Read the written rows (in file order) and compare.
-
-    Raises:
-        VerificationFailed: saying what differs.
-    """
-    tally = Tally()
-    identity, values = (*rule.keys, SEQUENCE, KIND), (*rule.keys, *columns)
-    before: pl.DataFrame | None = None
-    for frame in written:
-        order = order_frame(frame, rule.keys, rule.key_types)
-        joined = order if before is None else pl.concat([before, order])
-        if not strictly_ascending(joined):
-            raise VerificationFailed("written keys do not ascend", rows=tally.rows)
-        before = order.tail(1) if order.height else before
-        tally.add(frame.get_column(KIND), row_hashes(frame, identity), row_hashes(frame, values))
-    _demand(expected, tally)
-
-
 def check_append(expected: Tally, written: Iterable[pl.DataFrame], columns: Sequence[str]) -> None:
     """The same for append tables: every row, in order.
 
@@ -206,10 +110,14 @@ def check_append(expected: Tally, written: Iterable[pl.DataFrame], columns: Sequ
     tally = Tally()
     for frame in written:
         count_in_order(tally, frame, columns)
-    _demand(expected, tally)
+    demand_same(expected, tally)
 
 
-def _demand(expected: Tally, written: Tally) -> None:
+def demand_same(expected: Tally, written: Tally) -> None:
+    """
+    Raises:
+        VerificationFailed: saying what differs.
+    """
     difference = expected.difference(written)
     if difference is not None:
         raise VerificationFailed("written files differ from their inputs", difference=difference)

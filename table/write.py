@@ -1,13 +1,15 @@
 """Writes rows: hashed to partitions and buckets as Paimon does, one sorted level-0 file a bucket.
 
 Vectorised: rows are never touched one by one, only buckets are. A key that comes more than once in
-a call keeps its last row, since a level-0 file holds a key once.
+a call is merged as the table's engine merges, since a level-0 file holds a key once; with the
+changelog producer `input` the rows also go, as they came, to a changelog file.
 
-Spec: format §7.1 (buckets), §8.1–8.5 (files).
+Spec: format §7.1 (buckets), §8.1–8.5 (files), §11; maintenance §4.6.
 """
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -24,18 +26,16 @@ from .errors import InvalidRequest, OutcomeUnknown, TableError
 from .handle import TableHandle
 from .manifest.entry import DataFile, EntryKind, FileSource, ManifestEntry
 from .merge.engine import engine_of
-from .merge.reduce import merge_rows
+from .merge.feed import feed_of_rows
+from .merge.reduce import reduce_feed
 from .merge.rule import MergeRule
 from .metadata import MetadataReader
 from .output import OutputSpec, OutputWriter
 from .plan import partition_text
-from .schema import KEY_PREFIX, KIND, SEQUENCE, TableSchema
+from .row_kinds import with_kinds
+from .schema import KEY_PREFIX, SEQUENCE, TableSchema
 from .snapshot import CommitKind
 from .supported import check_table
-
-INSERT = 0
-DELETE = 3
-KINDS = {"+I": 0, "-U": 1, "+U": 2, "-D": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +69,18 @@ def write_rows(
     schema = handle.latest_schema()
     check_table(schema)
     rows = conform(frame, schema)
-    if rows.height == 0:
-        return None
     if schema.keyed:
-        rows = rows.with_columns(_kind_numbers(kinds, rows.height).alias(KIND))
+        rows = with_kinds(rows, schema, kinds)
     elif kinds is not None:
         raise InvalidRequest("row kinds need a primary key", table=handle.name)
+    if rows.height == 0:
+        return None
     options = options or WriteOptions()
     committer = committer or Committer(handle)
     task_id = str(uuid.uuid4())
     writer = _BucketWriter(handle, schema, task_id, committer.reader)
     try:
-        entries = writer.write(rows)
+        entries, changelog = writer.write(rows)
     except BaseException:
         writer.discard()
         raise
@@ -90,6 +90,7 @@ def write_rows(
         task_id,
         entries,
         BATCH_IDENTIFIER if options.identifier is None else options.identifier,
+        changelog=changelog,
     )
     try:
         return committer.commit(request)
@@ -99,23 +100,6 @@ def write_rows(
         if not error.context.get("published_once"):
             writer.discard()
         raise
-
-
-def _kind_numbers(kinds: pl.Series | None, height: int) -> pl.Series:
-    if kinds is None:
-        return pl.Series([INSERT], dtype=pl.Int8).new_from_index(0, height)
-    if len(kinds) != height:
-        raise InvalidRequest("one kind a row is needed", rows=height, kinds=len(kinds))
-    try:
-        if kinds.dtype == pl.String:
-            numbers = kinds.replace_strict(KINDS, return_dtype=pl.Int8)
-        else:
-            numbers = kinds.cast(pl.Int8)
-    except pl.exceptions.PolarsError as error:
-        raise InvalidRequest("row kinds are +I, -U, +U, -D") from error
-    if kinds.dtype.is_float() or not numbers.is_between(0, 3).all() or numbers.null_count():
-        raise InvalidRequest("row kinds are +I, -U, +U, -D")
-    return numbers
 
 
 class _BucketWriter:
@@ -129,20 +113,25 @@ class _BucketWriter:
         self._schema = schema
         self._task_id = task_id
         self._paths: list[str] = []
-        self._next_index = 0
+        self._numbers = itertools.count()
 
-    def write(self, rows: pl.DataFrame) -> tuple[ManifestEntry, ...]:
+    def write(
+        self, rows: pl.DataFrame
+    ) -> tuple[tuple[ManifestEntry, ...], tuple[ManifestEntry, ...]]:
+        """New files, and new changelog files."""
         located = rows.with_columns(self._partitions(rows), self._buckets(rows))
         sequences = self._last_sequences()
         entries: list[ManifestEntry] = []
+        changelog: list[ManifestEntry] = []
+        total = self._schema.options.bucket
         by = ["_partition", "_bucket"]
         for part in located.partition_by(by, maintain_order=True):
             partition, bucket = part.select(by).row(0)
             first = sequences.get((partition, bucket), -1) + 1
-            files = self._write_bucket(part.drop(by), partition, bucket, first)
-            total = self._schema.options.bucket
-            entries += [ManifestEntry(EntryKind.ADD, partition, bucket, total, f) for f in files]
-        return tuple(entries)
+            files, changes = self._write_bucket(part.drop(by), partition, bucket, first)
+            for made, kept in ((files, entries), (changes, changelog)):
+                kept += [ManifestEntry(EntryKind.ADD, partition, bucket, total, f) for f in made]
+        return tuple(entries), tuple(changelog)
 
     def discard(self) -> None:
         with suppress(TableError):
@@ -180,20 +169,36 @@ class _BucketWriter:
 
     def _write_bucket(
         self, rows: pl.DataFrame, partition: bytes, bucket: int, first_sequence: int
-    ) -> tuple[DataFile, ...]:
+    ) -> tuple[tuple[DataFile, ...], tuple[DataFile, ...]]:
         schema = self._schema
         folder = paths.bucket_dir(self._handle.root, partition_text(schema, partition), bucket)
+        if not schema.keyed:
+            return self._files(folder, rows, first_sequence), ()
+        feed = feed_of_rows(_numbered(rows, schema, first_sequence), MergeRule.of(schema))
+        merged = reduce_feed(feed, MergeRule.of(schema), engine_of(schema))
+        files = self._files(folder, merged.kept(drop_deletes=False), first_sequence)
+        if schema.options.changelog_producer != "input":
+            return files, ()
+        came = feed.rows[pl.Series(feed.order)]
+        return files, self._files(folder, came, first_sequence, changelog=True)
+
+    def _files(
+        self, folder: str, rows: pl.DataFrame, first_sequence: int, *, changelog: bool = False
+    ) -> tuple[DataFile, ...]:
         spec = OutputSpec(
-            folder, self._task_id, 0, FileSource.APPEND, self._next_index, first_sequence
+            folder,
+            self._task_id,
+            0,
+            FileSource.APPEND,
+            self._numbers,
+            first_sequence,
+            changelog=changelog,
         )
-        writer = OutputWriter(self._handle, schema, spec)
-        if schema.keyed:
-            rows = _sorted_by_key(rows, schema, first_sequence)
+        writer = OutputWriter(self._handle, self._schema, spec)
         try:
-            return writer.write(_parts(rows.select(f.name for f in schema.physical)))
+            return writer.write(_parts(rows.select(f.name for f in self._schema.physical)))
         finally:
             self._paths += writer.paths
-            self._next_index = writer.next_index
 
 
 PART_ROWS = 65_536
@@ -204,9 +209,8 @@ def _parts(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
         yield rows.slice(start, PART_ROWS)
 
 
-def _sorted_by_key(rows: pl.DataFrame, schema: TableSchema, first_sequence: int) -> pl.DataFrame:
-    """Physical rows in key order, each key once, numbered in the order they came."""
+def _numbered(rows: pl.DataFrame, schema: TableSchema, first_sequence: int) -> pl.DataFrame:
+    """Physical columns, numbered in the order the rows came."""
     numbers = pl.int_range(first_sequence, first_sequence + rows.height, eager=True)
     keys: Sequence[pl.Expr] = [pl.col(k).alias(KEY_PREFIX + k) for k in schema.trimmed_keys]
-    physical = rows.with_columns(*keys, numbers.alias(SEQUENCE))
-    return merge_rows(physical, MergeRule.of(schema), engine_of(schema))
+    return rows.with_columns(*keys, numbers.alias(SEQUENCE))

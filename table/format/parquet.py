@@ -173,8 +173,11 @@ class ParquetEncoding:
     level: int | None
 
     @staticmethod
-    def of(fields: Sequence[Field], options: TableOptions) -> ParquetEncoding:
-        codec = options.compression
+    def of(
+        fields: Sequence[Field], options: TableOptions, codec: str | None = None
+    ) -> ParquetEncoding:
+        """The table's own compression, or ``codec``."""
+        codec = options.compression if codec is None else codec
         if codec in ("none", "uncompressed"):
             codec = "uncompressed"
         level = options.zstd_level if codec == "zstd" else None

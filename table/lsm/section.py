@@ -6,9 +6,11 @@ Spec: maintenance §3.1, §3.2; reference classes ``IntervalPartition``, ``Merge
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
+from ..compaction_rules import CompactionRules, Way
+from ..manifest.entry import DataFile
 from .run import LsmFile
 
 
@@ -58,36 +60,49 @@ def overlap_bytes(files: Iterable[LsmFile]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Treatment:
-    """What a unit does: ``upgrades`` by metadata, each of ``rewrites`` merged into new files.
+    """What a unit does. A rewrite is a list of adjacent sections in key order, merged together.
 
-    A rewrite is a list of adjacent sections in key order. Files in neither stay as they are.
+    ``upgrades`` move by metadata, ``scans`` too but are read on the way, each of ``forced`` is
+    rewritten alone because its table demands it. Files in none of them stay as they are.
     """
 
-    upgrades: tuple[LsmFile, ...]
-    rewrites: tuple[tuple[Section, ...], ...]
+    upgrades: tuple[LsmFile, ...] = ()
+    scans: tuple[LsmFile, ...] = ()
+    forced: tuple[LsmFile, ...] = ()
+    rewrites: tuple[tuple[Section, ...], ...] = ()
+
+
+def _never(file: DataFile) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
 class TreatOptions:
-    """``small_file_bytes``: files below this are merged with their neighbours rather than moved."""
+    """``small_file_bytes``: files below this are merged with their neighbours rather than moved.
+
+    ``expired``: whether a file holds records that are to vanish.
+    """
 
     output_level: int
     max_level: int
     small_file_bytes: float
     force_rewrite: bool = False
+    rules: CompactionRules = field(default_factory=CompactionRules)
+    expired: Callable[[DataFile], bool] = _never
 
 
 def treat(files: Iterable[LsmFile], options: TreatOptions) -> Treatment:
     """Upgrade, rewrite or leave each file of a unit, as Paimon's compaction task does."""
-    upgrades: list[LsmFile] = []
+    by_way: dict[Way, list[LsmFile]] = {way: [] for way in Way}
     rewrites: list[tuple[Section, ...]] = []
     pending: list[Section] = []
 
     def single(f: LsmFile) -> None:
         if _must_rewrite(f, options):
-            rewrites.append((Section(((f,),)),))
+            rewrites.append((alone(f),))
         elif f.file.level != options.output_level:
-            upgrades.append(f)
+            way = options.rules.way(f.file, options.output_level, options.max_level)
+            by_way[way].append(f)
 
     def flush() -> None:
         if len(pending) == 1 and len(pending[0].runs) == 1:
@@ -103,14 +118,25 @@ def treat(files: Iterable[LsmFile], options: TreatOptions) -> Treatment:
             continue
         for f in section.files:
             if f.file.size_bytes < options.small_file_bytes:
-                pending.append(Section(((f,),)))
+                pending.append(alone(f))
             else:
                 flush()
                 single(f)
     flush()
-    return Treatment(tuple(upgrades), tuple(rewrites))
+    return Treatment(
+        upgrades=tuple(by_way[Way.MOVE]),
+        scans=tuple(by_way[Way.SCAN]),
+        forced=tuple(by_way[Way.REWRITE]),
+        rewrites=tuple(rewrites),
+    )
+
+
+def alone(f: LsmFile) -> Section:
+    """A file as a section of its own."""
+    return Section(((f,),))
 
 
 def _must_rewrite(f: LsmFile, options: TreatOptions) -> bool:
     deletes = f.file.delete_row_count
-    return options.force_rewrite or (options.output_level == options.max_level and deletes != 0)
+    at_top = options.output_level == options.max_level
+    return options.force_rewrite or (at_top and deletes != 0) or options.expired(f.file)

@@ -227,12 +227,6 @@ def read_manifest_list(data: bytes, path: str) -> tuple[ManifestMeta, ...]:
     return tuple(_meta(row, path) for row in _records(data, path))
 
 
-def index_kinds(data: bytes, path: str) -> frozenset[str]:
-    """Kinds of index file that an index manifest lists with anything in them (format §10.2)."""
-    rows = _records(data, path)
-    return frozenset(str(row.get("_INDEX_TYPE")) for row in rows if row.get("_ROW_COUNT") != 0)
-
-
 def _meta(row: dict[str, Any], path: str) -> ManifestMeta:
     _check_version(row.get("_VERSION"), path)
     try:

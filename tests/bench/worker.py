@@ -21,8 +21,8 @@ import polars as pl
 
 import desilt
 from desilt.table.compact import commit, rewrite
+from desilt.table.decision import PlanOptions
 from desilt.table.observe import TableObserver
-from desilt.table.plan import PlanOptions
 from desilt.table.rewrite import RewriteOptions
 
 Answer = dict[str, float]

@@ -14,8 +14,8 @@ from support.foreign import ForeignWriter
 
 from desilt.table.commit import Committer
 from desilt.table.compact import sweep
+from desilt.table.decision import Mode
 from desilt.table.errors import CommitConflict
-from desilt.table.plan import Mode
 from desilt.table.snapshot import CommitKind
 from desilt.table.table import Table
 

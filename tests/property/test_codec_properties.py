@@ -16,7 +16,6 @@ from desilt.table.datatypes import DataType, parse_type, type_text
 from desilt.table.errors import CorruptTable, TableError
 from desilt.table.manifest.codec import (
     ManifestMeta,
-    index_kinds,
     read_manifest,
     read_manifest_list,
     read_manifest_slowly,
@@ -33,6 +32,7 @@ from desilt.table.manifest.entry import (
     frame_entries,
 )
 from desilt.table.manifest.fold import cancel, fold
+from desilt.table.manifest.index import read_index_manifest
 from desilt.table.paths import checked_name
 from desilt.table.schema import Field, TableSchema, dump_schema, load_schema
 from desilt.table.snapshot import CommitKind, dump_snapshot, load_snapshot
@@ -158,7 +158,7 @@ def test_a_damaged_manifest_is_an_error_of_the_table_or_nothing(
     for read in (
         lambda: read_manifest(damaged, "the-file", stats=True),
         lambda: read_manifest_list(damaged, "the-file"),
-        lambda: index_kinds(damaged, "the-file"),
+        lambda: read_index_manifest(damaged, "the-file"),
     ):
         assert "the-file" in _complaint(read)
 

@@ -23,7 +23,7 @@ from support.builders import keyed_table, orphans
 from support.model import KeyedModel, Row
 
 from desilt.table.datatypes import parse_type, to_polars
-from desilt.table.plan import Mode
+from desilt.table.decision import Mode
 from desilt.table.table import Table
 
 

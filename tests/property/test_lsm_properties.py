@@ -23,7 +23,7 @@ from desilt.table.merge.feed import feed_of, feed_of_rows
 from desilt.table.merge.reduce import merge, merge_rows
 from desilt.table.merge.rule import RETRACT_KINDS, MergeRule
 from desilt.table.schema import KIND, SEQUENCE
-from desilt.table.verify import KeyedExpectation, check_keyed
+from desilt.table.verify_keyed import KeyedExpectation, Merging, check_keyed
 
 PURE = settings(max_examples=120, deadline=None, derandomize=True, database=None)
 
@@ -380,11 +380,11 @@ def test_slicing_at_any_chunk_size_merges_to_the_same_rows(
 @given(given_runs=merges(), drop=st.booleans())
 def test_the_independent_check_agrees_with_the_merge(given_runs: Runs, drop: bool) -> None:
     """Two routes, one answer: else verification would quarantine good buckets."""
-    expected = KeyedExpectation(given_runs.rule, ("v",), drop_deletes=drop)
+    expected = KeyedExpectation(Merging(given_runs.rule, LAST), ("v",), drop_deletes=drop)
     expected.observe(given_runs.frames())
     merged = merge(given_runs.frames(), given_runs.rule, LAST, drop_deletes=drop)
 
-    check_keyed(expected.tally, [merged], given_runs.rule, ("v",))
+    check_keyed(expected, [merged], ("v",))
 
 
 @PURE

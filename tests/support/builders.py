@@ -17,10 +17,10 @@ import polars as pl
 from desilt.table.catalog import Catalog, open_table
 from desilt.table.commit import CommitOutcome, Committer
 from desilt.table.compact import CompactionPlan, RewriteOptions, RewriteResult, commit, rewrite
+from desilt.table.decision import Mode, PlanOptions
 from desilt.table.handle import TableHandle, World
 from desilt.table.metadata import MetadataReader
 from desilt.table.observe import TableObserver
-from desilt.table.plan import Mode, PlanOptions
 from desilt.table.storage import LocalStorage, Storage
 from desilt.table.table import Table
 

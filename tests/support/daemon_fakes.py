@@ -23,8 +23,8 @@ from desilt.policies.admit import BucketKey, PickLimits, Proposal
 from desilt.policies.universal import UniversalPolicy
 from desilt.table.commit import CommitOutcome
 from desilt.table.compact import CompactionPlan, RewriteResult, SweepResult
+from desilt.table.decision import PlanOptions
 from desilt.table.errors import TableMissing
-from desilt.table.plan import PlanOptions
 from desilt.table.premises import Premises
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -15,8 +15,8 @@ import polars as pl
 
 from desilt.table.catalog import Catalog
 from desilt.table.compact import RewriteOptions, rewrite
+from desilt.table.decision import PlanOptions
 from desilt.table.observe import TableObserver
-from desilt.table.plan import PlanOptions
 from desilt.table.storage import LocalStorage
 
 VALUES = tuple(f"v{i}" for i in range(40))

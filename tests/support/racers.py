@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 from desilt.table.catalog import open_table
+from desilt.table.decision import Mode
 from desilt.table.errors import CommitConflict
 from desilt.table.handle import World
-from desilt.table.plan import Mode
 from desilt.table.storage import LocalStorage
 from desilt.table.table import Table
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from desilt.table.plan import Mode
+from desilt.table.decision import Mode
 from desilt.table.table import Table
 
 from .builders import append_table, keyed_table, kv, rows_of, upserts

@@ -18,9 +18,9 @@ from support.builders import append_table, catalog, keyed_table, reopened, rows_
 from support.faulty import files_below
 
 from desilt.table.compact import RewriteOptions, discard, rewrite
+from desilt.table.decision import PlanOptions
 from desilt.table.errors import CorruptTable, TableError
 from desilt.table.observe import TableObserver
-from desilt.table.plan import PlanOptions
 from desilt.table.table import Table
 
 KINDS = ("schema/schema-", "snapshot/snapshot-", "manifest/manifest-list-", "manifest/manifest-",

@@ -273,8 +273,8 @@ WRONG: dict[str, Wrong] = {
         {"options": {"sequence.field": "v"}}, InvalidRequest, "option=sequence.field",
     ),
     "another merge engine": (
-        {"options": {"bucket": "1", "merge-engine": "aggregation"}, "primary_key": ["k"]},
-        UnsupportedFeature, "option=merge-engine, value=aggregation",
+        {"options": {"bucket": "1", "merge-engine": "median"}, "primary_key": ["k"]},
+        UnsupportedFeature, "option=merge-engine, value=median",
     ),
 }  # fmt: skip
 
