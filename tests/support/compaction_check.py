@@ -173,6 +173,10 @@ class _Check:
     def compare(self, place: Place, bucket: _Bucket) -> list[str]:
         if not (bucket.merged or bucket.moved or bucket.written):
             return []
+        if bucket.level == 0:
+            # Nothing is left, so no file says where it would be: right below what was not read.
+            levels = [s.record.level for s in _all(bucket.others)]
+            bucket.level = min(levels, default=self.top + 1) - 1
         kept: list[Record] = []
         changelog: list[Record] = []
         marks: set[tuple[str, int]] = set()
@@ -222,10 +226,11 @@ class _Check:
     ) -> tuple[Changes, list[_Stored]]:
         above = [s for s in bucket.others.get(key, ()) if s.record.level > bucket.level]
         found = min(above, key=lambda s: s.record.level, default=None)
-        if self.cell.engine == "first-row":
-            return first_row_changes(self.rules, records, exists=found is not None), []
         compacted = any(r.level > 0 for r in records)
-        changes = look_up_changes(self.rules, records, None if found is None else found.record)
+        if self.cell.engine == "first-row":
+            changes = first_row_changes(self.rules, records, exists=found is not None)
+        else:
+            changes = look_up_changes(self.rules, records, None if found is None else found.record)
         if drops and changes.kept is not None and not changes.kept.is_add:
             changes = replace(changes, kept=None)
         if self.cell.producer != "lookup":

@@ -124,7 +124,7 @@ class EngineHistory:
     def _value(self, position: int) -> Json:
         if self.rules.nullable[position] and self.rng.random() < 0.25:
             return None
-        return column_value(self.rng, self.rules, position)
+        return column_value(self.rng, self.rules, position, blanks=self.style == "wild")
 
     def _take(self, key: _Key, kind: str, row: list[Json]) -> Record:
         for name, value in key.values.items():

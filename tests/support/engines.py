@@ -84,7 +84,8 @@ FUNCTION_TYPES: Mapping[str, Sequence[str]] = {
 RETRACTABLE = ("sum", "product", "last_value", "last_non_null_value")
 
 SEQUENCE_TYPES = ("INT", "BIGINT", "TIMESTAMP(3)", "DOUBLE", "DECIMAL(20, 2)", "STRING")
-_LIST_TOKENS = ("a", "b", "c", "", " ", "a,b", "b,,a", "a;c", "\u00a0", "\u2003", "é,a")
+_LIST_TOKENS = ("a", "b", "c", "a,b", "b,,a", "a;c", "\u00a0", "é,a")
+_BLANKS = ("", " ", "\u2003")
 _DOUBLES = (0.0, -0.0, 0.5, 1.0, -2.0, 4.0, 0.25)
 
 
@@ -250,9 +251,12 @@ def _groups(rng: random.Random, options: dict[str, str]) -> dict[str, str]:
 # --- values -------------------------------------------------------------------------------------
 
 
-def column_value(rng: random.Random, rules: Rules, position: int, *, wild: bool = False) -> Json:
+def column_value(
+    rng: random.Random, rules: Rules, position: int, *, wild: bool = False, blanks: bool = True
+) -> Json:
     """A value for a column, never null; ``wild`` ones may overflow or have no quotient.
 
+    Texts to be joined may be ``blanks``, which merging forgets but a lone record keeps.
     Values of columns that order records are few, so that they are often late and often equal.
     """
     text = rules.columns[rules.names[position]]
@@ -262,7 +266,7 @@ def column_value(rng: random.Random, rules: Rules, position: int, *, wild: bool 
         rules.function(position) if rules.engine in ("aggregation", "partial-update") else None
     )
     if function == "listagg":
-        return rng.choice(_LIST_TOKENS)
+        return rng.choice([*_LIST_TOKENS, *_BLANKS] if blanks else _LIST_TOKENS)
     if function in ("sum", "product") and not (wild and rng.random() < 0.2):
         return _summand(rng, text, powers=function == "product")
     return random_value(rng, text)
