@@ -9,14 +9,50 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from .canonical import Json, float_text, parse_type
 from .engine_model import Rules
-from .shapes import INTEGER_BITS, VALUE_TYPES, random_value, sequence_value
+from .shapes import INTEGER_BITS, VALUE_TYPES, Shape, random_value, sequence_value
 
-__all__ = ["ENGINES", "FUNCTION_TYPES", "column_value", "random_rules"]
+__all__ = [
+    "ENGINES",
+    "FUNCTION_TYPES",
+    "PRODUCERS",
+    "Cell",
+    "column_value",
+    "engine_shape",
+    "order_value",
+    "order_values",
+    "random_rules",
+    "rules_of",
+]
 
 ENGINES = ("deduplicate", "partial-update", "aggregation", "first-row")
+PRODUCERS = ("none", "input", "lookup", "full-compaction")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Cell:
+    """A row of the support matrix."""
+
+    engine: str
+    producer: str
+    vectors: bool
+
+    def __str__(self) -> str:
+        return f"{self.engine}-{self.producer}{'-vectors' if self.vectors else ''}"
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether every compaction moves all of level 0 up, and looks for what lies above it."""
+        return self.vectors or self.producer == "lookup" or self.engine == "first-row"
+
+    @property
+    def options(self) -> dict[str, str]:
+        made = {"merge-engine": self.engine, "changelog-producer": self.producer}
+        return made | ({"deletion-vectors.enabled": "true"} if self.vectors else {})
+
 
 _NUMBERS = (
     *INTEGER_BITS,
@@ -48,28 +84,77 @@ FUNCTION_TYPES: Mapping[str, Sequence[str]] = {
 RETRACTABLE = ("sum", "product", "last_value", "last_non_null_value")
 
 SEQUENCE_TYPES = ("INT", "BIGINT", "TIMESTAMP(3)", "DOUBLE", "DECIMAL(20, 2)", "STRING")
-_LIST_TOKENS = ("a", "b", "c", "", " ", "a,b", "b,,a", "a;c", "\u00a0", "\u2003", "é,a")
+_LIST_TOKENS = ("a", "b", "c", "a,b", "b,,a", "a;c", "\u00a0", "é,a")
+_BLANKS = ("", " ", "\u2003")
 _DOUBLES = (0.0, -0.0, 0.5, 1.0, -2.0, 4.0, 0.25)
+
+
+_KEY_TYPES = ("INT", "BIGINT", "STRING", "DATE", "TIMESTAMP(3)", "DECIMAL(9, 2)", "VARBINARY(40)")
+_TABLE_OPTIONS: Mapping[str, Sequence[str]] = {
+    "bucket": ("1", "1", "2"),
+    "num-sorted-run.compaction-trigger": ("2", "2", "3"),
+    # Else whatever is above a small bottom run is always merged into it.
+    "compaction.max-size-amplification-percent": ("", "100000", "100000"),
+    "target-file-size": ("", "", "2 kb"),
+    "file.compression": ("", "", "snappy"),
+}
+_VECTOR_OPTIONS: Mapping[str, Sequence[str]] = {
+    "deletion-vectors.bitmap64": ("", "", "true"),
+    "deletion-vectors.merge-on-read": ("", "", "true"),
+}
 
 
 def random_rules(rng: random.Random, engine: str) -> Rules:
     """A table of the engine, with a key of one INT column."""
     options = {"merge-engine": engine}
-    columns = {"k": "INT NOT NULL"}
-    drawn = {
+    drawn = _drawn(rng, options)
+    named = [("k", "INT NOT NULL"), *drawn.items()]
+    rng.shuffle(named)
+    _row_deduplicate(rng, options, list(drawn))
+    return Rules(dict(named), ("k",), options)
+
+
+def engine_shape(rng: random.Random, cell: Cell) -> Shape:
+    """A table of a matrix row, with one or two key columns, sometimes partitioned."""
+    options = cell.options
+    values = _drawn(rng, options)
+    keys = {f"k{i}": f"{rng.choice(_KEY_TYPES)} NOT NULL" for i in range(rng.choice([1, 1, 2]))}
+    partitions = {"p": "INT NOT NULL"} if rng.random() < 0.3 else {}
+    named = [*keys.items(), *partitions.items(), *values.items()]
+    rng.shuffle(named)
+    if cell.producer in ("lookup", "full-compaction"):
+        _row_deduplicate(rng, options, list(values))
+    for key, choices in [
+        *_TABLE_OPTIONS.items(),
+        *(_VECTOR_OPTIONS.items() if cell.vectors else ()),
+    ]:
+        chosen = rng.choice(choices)
+        if chosen:
+            options[key] = chosen
+    return Shape(dict(named), (*partitions, *keys), tuple(partitions), options)
+
+
+def rules_of(shape: Shape) -> Rules:
+    return Rules(shape.columns, shape.primary_keys, shape.options)
+
+
+def _drawn(rng: random.Random, options: dict[str, str]) -> dict[str, str]:
+    """Columns that are no keys; the options that they need are added."""
+    draw = {
         "deduplicate": _plain,
         "first-row": _plain,
         "aggregation": _aggregation,
         "partial-update": _partial_update,
-    }[engine](rng, options)
-    named = [*columns.items(), *drawn.items()]
-    rng.shuffle(named)
+    }
+    return draw[options["merge-engine"]](rng, options)
+
+
+def _row_deduplicate(rng: random.Random, options: dict[str, str], columns: Sequence[str]) -> None:
     if rng.random() < 0.5:
         options["changelog-producer.row-deduplicate"] = "true"
         if rng.random() < 0.3:
-            ignored = rng.sample(list(drawn), min(2, len(drawn)))
+            ignored = rng.sample(columns, min(2, len(columns)))
             options["changelog-producer.row-deduplicate-ignore-fields"] = ",".join(ignored)
-    return Rules(dict(named), ("k",), options)
 
 
 # --- columns ------------------------------------------------------------------------------------
@@ -166,9 +251,12 @@ def _groups(rng: random.Random, options: dict[str, str]) -> dict[str, str]:
 # --- values -------------------------------------------------------------------------------------
 
 
-def column_value(rng: random.Random, rules: Rules, position: int, *, wild: bool = False) -> Json:
+def column_value(
+    rng: random.Random, rules: Rules, position: int, *, wild: bool = False, blanks: bool = True
+) -> Json:
     """A value for a column, never null; ``wild`` ones may overflow or have no quotient.
 
+    Texts to be joined may be ``blanks``, which merging forgets but a lone record keeps.
     Values of columns that order records are few, so that they are often late and often equal.
     """
     text = rules.columns[rules.names[position]]
@@ -178,10 +266,23 @@ def column_value(rng: random.Random, rules: Rules, position: int, *, wild: bool 
         rules.function(position) if rules.engine in ("aggregation", "partial-update") else None
     )
     if function == "listagg":
-        return rng.choice(_LIST_TOKENS)
+        return rng.choice([*_LIST_TOKENS, *_BLANKS] if blanks else _LIST_TOKENS)
     if function in ("sum", "product") and not (wild and rng.random() < 0.2):
         return _summand(rng, text, powers=function == "product")
     return random_value(rng, text)
+
+
+def order_values(types: Sequence[str], number: int, *, descending: bool = False) -> list[Json]:
+    """Values of one or two columns that order as the number does; the second one may be null.
+
+    Nulls are smallest in both directions.
+    """
+    sign = -1 if descending else 1
+    if len(types) == 1:
+        return [order_value(types[0], sign * number)]
+    high, low = divmod(number, 3)
+    second = order_value(types[1], sign * low) if low else None
+    return [order_value(types[0], sign * high), second]
 
 
 def order_value(type_text: str, number: int) -> Json:
@@ -194,7 +295,10 @@ def order_value(type_text: str, number: int) -> Json:
 def _summand(rng: random.Random, type_text: str, *, powers: bool) -> Json:
     """A small number; powers of two where it may have to be divided by."""
     kind = parse_type(type_text)
-    number = rng.choice([1, 1, 1, 2, -1]) if powers else rng.randrange(-9, 10)
+    tiny = kind.root == "TINYINT"  # many of them must not overflow
+    number = rng.choice([1, 1, -1] if tiny else [1, 1, 1, 2, -1])
+    if not powers:
+        number = rng.randrange(-3, 4) if tiny else rng.randrange(-9, 10)
     if kind.root in INTEGER_BITS:
         return number
     if kind.root == "DECIMAL":

@@ -10,9 +10,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from .peers import NEWEST, OLDEST, Peer, java_peer, peers_disabled, pypaimon_peer
+from .peers import (
+    NEWEST,
+    OLDEST,
+    Peer,
+    java_peer,
+    new_quick_java_peer,
+    peers_disabled,
+    pypaimon_peer,
+)
 
-__all__ = ["java", "java09", "pypaimon"]
+__all__ = ["java", "java09", "java_too", "pypaimon"]
 
 
 def _session(peer: Peer) -> Iterator[Peer]:
@@ -30,6 +38,13 @@ def java() -> Iterator[Peer]:
     """Paimon's Java library, newest version."""
     _require_peers()
     yield from _session(java_peer(NEWEST))
+
+
+@pytest.fixture(scope="session")
+def java_too() -> Iterator[Peer]:
+    """Another process of the same library, which shares nothing with `java` but files."""
+    _require_peers()
+    yield from _session(new_quick_java_peer())
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,7 @@ __all__ = [
     "SnapshotInfo",
     "java_peer",
     "new_java_peer",
+    "new_quick_java_peer",
     "peers_disabled",
     "pypaimon_peer",
 ]
@@ -61,6 +62,8 @@ _JAVA_OPTIONS = (
     "--add-opens=java.base/java.nio=ALL-UNNAMED",
     "--add-opens=java.base/java.util=ALL-UNNAMED",
 )
+# A test asks for little from much code: compiling that well takes longer than running it.
+_QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 Rows = Sequence[Sequence[Json]]
 
@@ -454,7 +457,12 @@ def _pump(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> Non
 @functools.cache
 def java_peer(version: str = NEWEST) -> Peer:
     """The peer over Paimon's Java library of that version, one per test process."""
-    return new_java_peer(version)
+    return new_quick_java_peer(version)
+
+
+def new_quick_java_peer(version: str = NEWEST) -> Peer:
+    """A Java peer of the caller's own, for short work; the caller closes it."""
+    return new_java_peer(version, jvm_options=_QUICK)
 
 
 def new_java_peer(version: str = NEWEST, *, jvm_options: Sequence[str] = ()) -> Peer:

@@ -41,6 +41,7 @@ public final class Peer {
         Merges.register(operations);
         new Streams(tables).register(operations);
         Vectors.register(operations);
+        Appends.register(operations);
     }
 
     public static void main(String[] args) throws IOException {
