@@ -87,22 +87,19 @@ _ARROW: dict[Root, pa.DataType] = {
 
 def arrow_field(field: Field) -> pa.Field:
     """The column as it is encoded: nullability and Paimon's field ids included, inside it too."""
-    nullable = field.type.nullable
-    arrow = _arrow(field.type, field.id, 0, may_be_null=nullable)
-    return _with_id(field.name, arrow, field.id, nullable=nullable)
+    return _with_id(field, _arrow(field.type, field.id, 0), field.id)
 
 
 def to_arrow(data_type: DataType) -> pa.DataType:
     """The Arrow type that is written to files (strings large, as Polars' encoder wants them)."""
-    return _arrow(data_type, 0, 0, may_be_null=data_type.nullable)
+    return _arrow(data_type, 0, 0)
 
 
-def _arrow(data_type: DataType, field_id: int, depth: int, *, may_be_null: bool) -> pa.DataType:
+def _arrow(data_type: DataType, field_id: int, depth: int) -> pa.DataType:
     """
     Args:
         field_id: of the column or ROW field that the type is, or is a part of.
         depth: of lists and maps below that field.
-        may_be_null: a ROW of this type may be null, whatever its own type says: it lies in another.
     """
     root = data_type.root
     if root is Root.DECIMAL:
@@ -110,7 +107,7 @@ def _arrow(data_type: DataType, field_id: int, depth: int, *, may_be_null: bool)
     if root in TIMESTAMPS:
         return pa.timestamp(time_unit(data_type), "UTC" if root is Root.TIMESTAMP_LTZ else None)
     if root is Root.ROW:
-        return pa.struct([_arrow_row_field(f, may_be_null=may_be_null) for f in data_type.parts])
+        return pa.struct([arrow_field(f) for f in data_type.parts])
     if root is Root.ARRAY:
         return pa.large_list(_arrow_part(data_type.parts[0], field_id, depth + 1))
     if root in MAPS:
@@ -123,27 +120,14 @@ def _arrow(data_type: DataType, field_id: int, depth: int, *, may_be_null: bool)
     return _ARROW[root]
 
 
-def _arrow_row_field(field: Field, *, may_be_null: bool) -> pa.Field:
-    """A NOT NULL field of a ROW that may be null is nullable in files.
-
-    Both encoders see a null in it where the ROW is null, and refuse that. Readers take nullability
-    from the file, as they do after a column's was changed.
-    """
-    nullable = may_be_null or field.type.nullable
-    arrow = _arrow(field.type, field.id, 0, may_be_null=nullable)
-    return _with_id(field.name, arrow, field.id, nullable=nullable)
-
-
 def _arrow_part(part: Field, field_id: int, depth: int, sign: int = 1) -> pa.Field:
-    nullable = part.type.nullable
-    arrow = _arrow(part.type, field_id, depth, may_be_null=nullable)
     own = _PART_ID_BASE + sign * (_PART_ID_STEP * field_id + depth)
     # Ids are 32 bits, and Java lets large ones wrap around.
-    return _with_id(part.name, arrow, (own + 2**31) % 2**32 - 2**31, nullable=nullable)
+    return _with_id(part, _arrow(part.type, field_id, depth), (own + 2**31) % 2**32 - 2**31)
 
 
-def _with_id(name: str, arrow: pa.DataType, field_id: int, *, nullable: bool) -> pa.Field:
-    return pa.field(name, arrow, nullable, {"PARQUET:field_id": str(field_id)})
+def _with_id(field: Field, arrow: pa.DataType, field_id: int) -> pa.Field:
+    return pa.field(field.name, arrow, field.type.nullable, {"PARQUET:field_id": str(field_id)})
 
 
 _PRECISION = {"s": 0, "ms": 3, "us": 6, "ns": 9}

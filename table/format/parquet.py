@@ -1,8 +1,8 @@
 """Parquet data files: read in chunks of bounded decoded size, written as one streamed file.
 
 Polars decodes and encodes (its encoder is several times faster than pyarrow's), except files with
-TIME or TIMESTAMP(7–9) columns, which it would write in a form that older Paimon readers refuse:
-those go through pyarrow (INT32 millis, INT96).
+TIME or TIMESTAMP(7–9) columns, which it would write in a form that older Paimon readers refuse, and
+with ROWs that may be null and have NOT NULL fields: those go through pyarrow (INT32 millis, INT96).
 
 Spec: format §8.1, §9.2.
 """
@@ -24,6 +24,7 @@ from ..nested import leaves
 from ..options import TableOptions
 from ..schema import Field
 from ..storage import Storage
+from .arrays import encodable, hides_nulls
 
 T = TypeVar("T")
 Codec = Literal["zstd", "snappy", "lz4", "gzip", "uncompressed"]
@@ -156,8 +157,9 @@ def arrow_schema(fields: Sequence[Field]) -> pa.Schema:
 
 
 def needs_pyarrow(fields: Sequence[Field]) -> bool:
-    """True when Polars would encode one of the columns in a way older Paimon cannot read."""
-    return any(t.root is Root.TIME or _is_nanos(t) for f in fields for t in walk(f.type))
+    """True when Polars would encode a column in a way older Paimon cannot read, or not at all."""
+    late = any(t.root is Root.TIME or _is_nanos(t) for f in fields for t in walk(f.type))
+    return late or any(hides_nulls(f.type) for f in fields)
 
 
 def _is_nanos(data_type: DataType) -> bool:
@@ -194,6 +196,7 @@ def encode(
 
     Raises:
         StorageUnavailable: the file cannot be written, a full disk for one.
+        BadData: pyarrow cannot encode the rows; where Polars cannot, it says so itself.
     """
     group_rows = max(1024, ROW_GROUP_BYTES // max(1, row_bytes))
     try:
@@ -209,6 +212,8 @@ def encode(
         if not failed:
             raise
         raise StorageUnavailable("cannot write", reason=first_line(reason)) from error
+    except pa.ArrowException as error:
+        raise BadData("rows cannot be encoded", reason=first_line(error)) from error
 
 
 def _encode_polars(
@@ -251,14 +256,13 @@ def _encode_pyarrow(
         for frame in frames:
             pending.append(frame)
             if sum(p.height for p in pending) >= group_rows:
-                writer.write_table(_table(pending, schema), group_rows)
+                writer.write_table(_table(pending, encoding.fields, schema), group_rows)
                 pending = []
         if pending:
-            writer.write_table(_table(pending, schema), group_rows)
+            writer.write_table(_table(pending, encoding.fields, schema), group_rows)
 
 
-def _table(frames: Sequence[pl.DataFrame], schema: pa.Schema) -> pa.Table:
+def _table(frames: Sequence[pl.DataFrame], fields: Sequence[Field], schema: pa.Schema) -> pa.Table:
     table = pl.concat(frames, how="vertical").to_arrow(compat_level=pl.CompatLevel.oldest())
-    # Unsafe for what is finer than a millisecond in TIME columns alone: it is cut off.
-    arrays = [table.column(f.name).cast(f.type, safe=False) for f in schema]
+    arrays = [encodable(table.column(f.name), f) for f in fields]
     return pa.Table.from_arrays(arrays, schema=schema)

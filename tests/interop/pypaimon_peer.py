@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,19 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 import pyarrow as pa
-from canonical import EpochTime, ScalarType, decode, float_text, parse_type
+from canonical import ColumnType, EpochTime, decode, float_text, parse_type
 from pypaimon import CatalogFactory, Schema
-from pypaimon.schema.data_types import AtomicType, DataField, DataTypeParser, PyarrowFieldParser
+from pypaimon.schema.data_types import (
+    ArrayType,
+    AtomicInteger,
+    AtomicType,
+    DataField,
+    DataTypeParser,
+    MapType,
+    PyarrowFieldParser,
+    RowType,
+    reassign_field_id,
+)
 from pypaimon.schema.schema_change import Move, SchemaChange
 from pypaimon.table.file_store_table import FileStoreTable
 from pypaimon.table.row.generic_row import GenericRow, GenericRowSerializer
@@ -52,12 +62,8 @@ def version(_args: Args) -> Any:
 
 def create_table(args: Args) -> Any:
     """Creates a table in a file system warehouse, and its database when missing."""
-    fields = [
-        DataField(position, column["name"], _parse(column["type"]))
-        for position, column in enumerate(args["columns"])
-    ]
     schema = Schema(
-        fields=fields,
+        fields=_numbered(args["columns"]),
         partition_keys=args.get("partition_keys") or [],
         primary_keys=args.get("primary_keys") or [],
         options=args.get("options") or {},
@@ -67,6 +73,17 @@ def create_table(args: Args) -> Any:
     name = f"{args['database']}.{args['table']}"
     catalog.create_table(name, schema, False)
     return {"path": _local(catalog.get_table(name).table_path)}
+
+
+def _numbered(columns: list[Args]) -> list[Any]:
+    """Columns with ids as the library itself hands them out when one is added."""
+    ids = AtomicInteger(-1)
+    fields = []
+    for column in columns:
+        own = ids.increment_and_get()
+        data_type = reassign_field_id(_parse(column["type"]), ids)
+        fields.append(DataField(own, column["name"], data_type))
+    return fields
 
 
 def alter(args: Args) -> Any:
@@ -99,8 +116,9 @@ def _change(args: Args) -> Any:
     raise Unsupported(f"schema change {op}")
 
 
-def _parse(type_text: str) -> Any:
-    return DataTypeParser.parse_atomic_type_sql_string(type_text)
+def _parse(type_value: str | dict[str, Any]) -> Any:
+    """The library's own reading of a type's text, or of its JSON form for nested types."""
+    return DataTypeParser.parse_data_type(type_value)
 
 
 # ---------------------------------------------------------------------- rows
@@ -151,7 +169,7 @@ def _arrow(table: Any, rows: list[list[Any]]) -> pa.Table:
     columns = list(zip(*rows, strict=True))[1:] if rows else [() for _ in schema]
     if len(columns) != len(schema):
         raise ValueError(f"a row has {len(columns)} values, not {len(schema)}")
-    kinds = [_scalar(field.type) for field in table.table_schema.fields]
+    kinds = [_kind(field.type) for field in table.table_schema.fields]
     arrays = [
         _array(kind, field.type, values)
         for kind, field, values in zip(kinds, schema, columns, strict=True)
@@ -170,7 +188,21 @@ def _check_kinds(table: Any, names: list[str], rows: list[list[Any]]) -> None:
             raise Unsupported(f"rows of kind {kind} in a table without the option rowkind.field")
 
 
-def _array(kind: ScalarType, arrow: pa.DataType, values: tuple[Any, ...]) -> pa.Array:
+def _array(kind: ColumnType, arrow: pa.DataType, values: Sequence[Any]) -> pa.Array:
+    if kind.root == "ROW":
+        return _structs(kind, list(arrow), [v if v is None else v["row"] for v in values])
+    if kind.root == "ARRAY":
+        items = _array(kind.inner[0], arrow.value_type, _joined(values))
+        return pa.ListArray.from_arrays(_offsets(values), items, type=arrow)
+    if kind.root == "MAP":
+        entries = [v if v is None else v["map"] for v in values]
+        keys, items = [[entry[i] for entry in _joined(entries)] for i in (0, 1)]
+        return pa.MapArray.from_arrays(
+            _offsets(entries),
+            _array(kind.inner[0], arrow.key_type, keys),
+            _array(kind.inner[1], arrow.item_type, items),
+            type=arrow,
+        )
     if pa.types.is_timestamp(arrow):
         ticks = [None if value is None else _ticks(value, arrow.unit) for value in values]
         return pa.array(ticks, pa.int64()).cast(arrow)
@@ -181,6 +213,28 @@ def _array(kind: ScalarType, arrow: pa.DataType, values: tuple[Any, ...]) -> pa.
         days = [_epoch_day(value) for value in plain]
         return pa.array(days, pa.int32()).cast(arrow)
     return pa.array(plain, arrow)
+
+
+def _joined(lists: Sequence[Any]) -> list[Any]:
+    return [item for items in lists if items is not None for item in items]
+
+
+def _offsets(lists: Sequence[Any]) -> pa.Array:
+    """Where each list begins among all items; null for a null list."""
+    offsets, end = [], 0
+    for items in lists:
+        offsets.append(None if items is None else end)
+        end += 0 if items is None else len(items)
+    return pa.array([*offsets, end], pa.int32())
+
+
+def _structs(kind: ColumnType, fields: list[pa.Field], rows: list[Any]) -> pa.Array:
+    columns = [
+        _array(part, field.type, [None if row is None else row[i] for row in rows])
+        for i, (part, field) in enumerate(zip(kind.inner, fields, strict=True))
+    ]
+    nulls = pa.array([row is None for row in rows], pa.bool_())
+    return pa.StructArray.from_arrays(columns, fields=fields, mask=nulls)
 
 
 def _ticks(value: dict[str, int], unit: str) -> int:
@@ -209,12 +263,14 @@ def read(args: Args) -> Any:
     data = builder.new_read().to_arrow(builder.new_scan().plan().splits())
     fields = {field.name: field for field in table.table_schema.fields}
     names = args.get("columns") or list(fields)
-    columns = [_wire(_scalar(fields[name].type), data.column(name)) for name in names]
+    columns = [_wire(_kind(fields[name].type), data.column(name)) for name in names]
     return {"columns": names, "rows": [list(row) for row in zip(*columns, strict=True)]}
 
 
-def _wire(kind: ScalarType, column: pa.ChunkedArray) -> list[Any]:
+def _wire(kind: ColumnType, column: pa.ChunkedArray) -> list[Any]:
     """A whole column in the canonical encoding; by column, because rows come by the 100,000."""
+    if kind.parts:
+        return _nested_wire(kind, column)
     if kind.root in ("TIMESTAMP", "TIMESTAMP_LTZ"):
         per_millisecond = _PER_SECOND[column.type.unit] / 1000
         ticks = column.cast(pa.int64()).to_pylist()
@@ -231,6 +287,55 @@ def _wire(kind: ScalarType, column: pa.ChunkedArray) -> list[Any]:
     if pa.types.is_binary(column.type):
         return [None if value is None else value.hex() for value in values]
     return values
+
+
+def _nested_wire(kind: ColumnType, column: pa.ChunkedArray) -> list[Any]:
+    if kind.root == "ROW":
+        parts = zip(kind.inner, column.flatten(), strict=True)
+        rows = zip(*(_wire(part, field) for part, field in parts), strict=True)
+        nulls = column.is_null().to_pylist()
+        return [None if null else {"row": list(row)} for null, row in zip(nulls, rows, strict=True)]
+    items = pa.chunked_array([_items(chunk) for chunk in column.chunks], _item_type(column.type))
+    if kind.root == "ARRAY":
+        made = iter(_wire(kind.inner[0], items))
+    else:
+        pair = ColumnType("ROW", 0, 0, False, kind.parts)
+        made = iter([entry["row"] for entry in _wire(pair, items)])
+    lists = [
+        None if count is None else [next(made) for _ in range(count)]
+        for chunk in column.chunks
+        for count in _counts(chunk)
+    ]
+    if kind.root == "ARRAY":
+        return lists
+    return [None if entries is None else {"map": entries} for entries in lists]
+
+
+def _counts(lists: pa.Array) -> list[int | None]:
+    offsets, valid = lists.offsets.to_pylist(), lists.is_valid().to_pylist()
+    return [offsets[i + 1] - offsets[i] if present else None for i, present in enumerate(valid)]
+
+
+def _items(lists: pa.Array) -> pa.Array:
+    """All elements, or all entries; maps have no `flatten`."""
+    if not pa.types.is_map(lists.type):
+        return lists.flatten()
+    entries = pa.StructArray.from_arrays(
+        [lists.keys, lists.items], fields=list(_item_type(lists.type))
+    )
+    present = [
+        entries.slice(start, count)
+        for start, count in zip(lists.offsets.to_pylist()[:-1], _counts(lists), strict=True)
+        if count
+    ]
+    return pa.concat_arrays(present) if present else entries.slice(0, 0)
+
+
+def _item_type(arrow: pa.DataType) -> pa.DataType:
+    """Of a list's elements, or of a map's entries."""
+    if pa.types.is_map(arrow):
+        return pa.struct([arrow.key_field, arrow.item_field])
+    return arrow.value_type
 
 
 def _epoch_time(tick: int, per_millisecond: float) -> dict[str, int]:
@@ -331,7 +436,7 @@ def _plain(type_text: str, value: Any) -> Any:
         if plain.ns % 1000:
             raise Unsupported("nanoseconds in a binary row: pypaimon takes a datetime")
         # A datetime is what pypaimon takes, and decode gives one for at most microseconds.
-        coarse = ScalarType(kind.root, 6, 0, kind.nullable)
+        coarse = ColumnType(kind.root, 6, 0, kind.nullable)
         plain = decode(coarse, {"ms": plain.ms, "ns": plain.ns})
     if isinstance(plain, EpochTime) or (kind.root == "DATE" and isinstance(plain, int)):
         raise Unsupported("years outside 1..9999 in a binary row")
@@ -349,10 +454,20 @@ def _signed(number: int) -> int:
 # -------------------------------------------------------------------- server
 
 
-def _scalar(data_type: Any) -> ScalarType:
-    if not isinstance(data_type, AtomicType):
+def _kind(data_type: Any) -> ColumnType:
+    if isinstance(data_type, AtomicType):
+        return parse_type(data_type.type)
+    if isinstance(data_type, ArrayType):
+        parts = {"element": data_type.element}
+    elif isinstance(data_type, MapType):
+        parts = {"key": data_type.key, "value": data_type.value}
+    elif isinstance(data_type, RowType):
+        parts = {field.name: field.type for field in data_type.fields}
+    else:
         raise Unsupported(f"values of type {data_type}")
-    return parse_type(data_type.type)
+    root = type(data_type).__name__.removesuffix("Type").upper()
+    kinds = tuple((name, _kind(part)) for name, part in parts.items())
+    return ColumnType(root, 0, 0, data_type.nullable, kinds)
 
 
 def _open(args: Args, options: dict[str, str] | None = None) -> Any:

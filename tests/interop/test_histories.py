@@ -16,25 +16,38 @@ from support.canonical import parse_type
 from support.histories import History
 from support.peers import Peer
 from support.players import DESILT, Play
-from support.shapes import Limits, Shape
+from support.shapes import NESTED_TYPES, VALUE_TYPES, Limits, Shape
 
 Peers = dict[str, Peer]
 
-NANOS = frozenset({"TIMESTAMP(9)", "TIMESTAMP(9) WITH LOCAL TIME ZONE"})
+NANOS = frozenset(text for text in VALUE_TYPES if "TIMESTAMP(9)" in text)
 SHORT_DECIMALS = frozenset({"DECIMAL(9, 2)", "DECIMAL(18, 3)"})
+MULTISETS = frozenset({"MULTISET"})
+# Java 0.9 shifts values, or fails, in files of its own, too, where nested columns hold null ROWs,
+# ROWs of nulls alone, or NOT NULL parts (the count of a multiset is one).
+READ_BY_OLDEST = frozenset({
+    "ARRAY<INT>", "ARRAY<ARRAY<DECIMAL(9, 2)>>", "MAP<STRING, INT>",
+    "MAP<DATE, ARRAY<DECIMAL(20, 3)>>",
+})  # fmt: skip
+LOST_ON_OLDEST = frozenset(NESTED_TYPES) - READ_BY_OLDEST
 
 NEWEST = Limits()
 # pypaimon's merge cuts nanoseconds off, also in tables that Java alone wrote; it sorts NaN first
 # and knows one zero, where Java 2 sorts NaN last and knows two; it cannot write null partitions;
-# it hashes -128 as a decimal of two bytes, so such a key would live in two buckets.
+# it hashes -128 as a decimal of two bytes, so such a key would live in two buckets. It knows no
+# multisets, and pyarrow refuses a null ROW with NOT NULL fields.
+NOT_NULL_FIELDS = frozenset(t for t in NESTED_TYPES if "ROW" in t and "NOT NULL" in t)
 PYPAIMON = Limits(
-    without_types=NANOS, plain_float_keys=True, round_decimal_keys=False, null_partitions=False
+    without_types=NANOS | MULTISETS | NOT_NULL_FIELDS,
+    plain_float_keys=True,
+    round_decimal_keys=False,
+    null_partitions=False,
 )
 # Java 0.9 has one zero and no NaN in keys either, ignores sequence.field.sort-order, and knows
 # no compression "none". It reads INT96 in columns of nanoseconds alone, but pyarrow's encoder
 # has one switch for a whole file.
 OLDEST = Limits(
-    without_types=NANOS,
+    without_types=NANOS | LOST_ON_OLDEST,
     plain_float_keys=True,
     descending=False,
     options={"file.compression": ["", "snappy", "gzip"]},
@@ -88,16 +101,22 @@ def possible(weights: dict[str, int], shape: Shape) -> dict[str, int]:
 
 
 def plain_merge(shape: Shape) -> bool:
-    """Whether all libraries merge such a table alike (see PYPAIMON and OLDEST for the rest)."""
-    nanos = any(text.startswith(tuple(NANOS)) for text in shape.types)
+    """Whether Java and pypaimon merge such a table alike (see PYPAIMON for the rest)."""
+    nanos = any("TIMESTAMP(9)" in text for text in shape.types)
     keys = {parse_type(shape.columns[name]).root for name in shape.trimmed_keys}
-    return not nanos and not keys & {"FLOAT", "DOUBLE"}
+    return not nanos and not keys & {"FLOAT", "DOUBLE"} and not has_multiset(shape)
+
+
+def has_multiset(shape: Shape) -> bool:
+    """pypaimon knows none."""
+    return any("MULTISET" in text for text in shape.types)
 
 
 def oldest_reads(shape: Shape, *, arrow: bool = False) -> bool:
     """Whether Java 0.9 reads such a table; not where Arrow's encoder wrote short decimals."""
-    short = any(text.startswith(tuple(SHORT_DECIMALS)) for text in shape.types)
-    return plain_merge(shape) and not shape.descending and not (arrow and short)
+    short = any(decimal in text for text in shape.types for decimal in SHORT_DECIMALS)
+    lost = any(text.removesuffix(" NOT NULL") in LOST_ON_OLDEST for text in shape.types)
+    return plain_merge(shape) and not shape.descending and not (arrow and short) and not lost
 
 
 def java_goes_on(play: Play) -> None:

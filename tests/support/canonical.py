@@ -1,9 +1,14 @@
 """The canonical JSON encoding of column values that all peers speak, both ways.
 
 Plain values are: bool, int, float, Decimal, str, bytes, datetime.date, datetime.time,
-datetime.datetime, and None. Two things have no plain Python value and get their own: a date
-outside the years 1..9999 is an int of days since 1970-01-01, and a timestamp that a datetime cannot
-hold (nanoseconds, or such a year) is an `EpochTime`.
+datetime.datetime, and None; an array is a list, a row a dict by its fields' names, a map (and a
+multiset, which is a map to counts) a list of pairs. Two things have no plain Python value and get
+their own: a date outside the years 1..9999 is an int of days since 1970-01-01, and a timestamp that
+a datetime cannot hold (nanoseconds, or such a year) is an `EpochTime`.
+
+On the wire an array is a JSON array, a row {"row": [value, …]}, and a map
+{"map": [[key, value], …]}, whose order means nothing: `ordered` sorts entries by the text of their
+keys, for comparisons.
 
 This module uses the standard library alone, because the pypaimon peer imports it in an environment
 of its own.
@@ -11,6 +16,7 @@ of its own.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +25,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any, NamedTuple, cast
 
 __all__ = [
+    "ColumnType",
     "EpochTime",
     "Json",
     "ScalarType",
@@ -27,10 +34,12 @@ __all__ = [
     "encode",
     "encode_rows",
     "float_text",
+    "ordered",
     "parse_type",
+    "type_json",
 ]
 
-Json = bool | int | str | dict[str, int] | None
+Json = bool | int | str | list[Any] | dict[str, Any] | None
 """What one value looks like on the wire."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,6 +52,14 @@ _TYPE = re.compile(
     r"(?:\(\s*(?P<first>\d+)\s*(?:,\s*(?P<second>\d+)\s*)?\))?"
     r"(?P<zone>\s+WITH(?:OUT|\s+LOCAL)?\s+TIME\s+ZONE)?"
     r"(?P<nulls>\s+(?:NOT\s+)?NULL)?"
+)
+_NESTED = re.compile(
+    r"(?P<root>ARRAY|MAP|MULTISET|ROW)\s*<(?P<inner>.*)>(?P<nulls>\s+(?:NOT\s+)?NULL)?",
+    re.IGNORECASE | re.DOTALL,
+)
+_TOKEN = re.compile(r"`(?:[^`]|``)*`|[<>(),]|[^`<>(),]+")
+_ROW_FIELD = re.compile(
+    r"\s*(?:`(?P<quoted>(?:[^`]|``)+)`|(?P<plain>\S+))\s+(?P<type>.*)", re.DOTALL
 )
 _SAME_ROOT = {"INTEGER": "INT", "NUMERIC": "DECIMAL", "DEC": "DECIMAL"}
 _TEXT = frozenset({"CHAR", "VARCHAR", "STRING"})
@@ -59,27 +76,112 @@ class EpochTime(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ScalarType:
-    """A column type's root name, its two numbers and whether it takes nulls."""
+class ColumnType:
+    """A column type's root name, its two numbers, whether it takes nulls, and what is in it.
+
+    ``parts``: (name, type) of a row's fields; "element" of an array; "key" and "value" of maps and
+    multisets.
+    """
 
     root: str
     precision: int
     scale: int
     nullable: bool
+    parts: tuple[tuple[str, ColumnType], ...] = ()
+
+    @property
+    def inner(self) -> list[ColumnType]:
+        """Types of the parts."""
+        return [kind for _, kind in self.parts]
 
 
-def parse_type(text: str) -> ScalarType:
-    """Reads a scalar type's SQL text; `X WITH LOCAL TIME ZONE` has the root `TIMESTAMP_LTZ`."""
+ScalarType = ColumnType
+"""Where only types without parts come."""
+
+
+def parse_type(text: str) -> ColumnType:
+    """Reads a type's SQL text; `X WITH LOCAL TIME ZONE` has the root `TIMESTAMP_LTZ`."""
+    nested = _NESTED.fullmatch(text.strip())
+    if nested is not None:
+        return _nested_type(nested)
     match = _TYPE.fullmatch(text.strip().upper())
     if match is None:
-        raise ValueError(f"not a scalar type: {text!r}")
+        raise ValueError(f"not a type: {text!r}")
     root = _SAME_ROOT.get(match["root"], match["root"])
     if match["zone"] and "LOCAL" in match["zone"]:
         root = "TIMESTAMP_LTZ"
     first = match["first"]
     precision = int(first) if first is not None else _DEFAULTS.get(root, 0)
-    nullable = "NOT" not in (match["nulls"] or "")
-    return ScalarType(root, precision, int(match["second"] or 0), nullable)
+    return ColumnType(root, precision, int(match["second"] or 0), _nullable(match))
+
+
+def _nullable(match: re.Match[str]) -> bool:
+    return "NOT" not in (match["nulls"] or "").upper()
+
+
+def _nested_type(match: re.Match[str]) -> ColumnType:
+    root = match["root"].upper()
+    parts = [(name, parse_type(text)) for name, text in _parts(root, match["inner"])]
+    if root == "MULTISET":
+        parts.append(("value", parse_type("INT NOT NULL")))
+    return ColumnType(root, 0, 0, _nullable(match), tuple(parts))
+
+
+def _parts(root: str, inner: str) -> list[tuple[str, str]]:
+    """Names and type texts of what is between the angle brackets."""
+    pieces = _pieces(inner)
+    if root == "ROW":
+        fields = [_ROW_FIELD.fullmatch(piece) for piece in pieces]
+        return [(_row_name(field), field["type"].strip()) for field in fields if field is not None]
+    names = {"ARRAY": ["element"], "MULTISET": ["key"], "MAP": ["key", "value"]}[root]
+    return list(zip(names, pieces, strict=True))
+
+
+def _row_name(field: re.Match[str]) -> str:
+    return field["plain"] or field["quoted"].replace("``", "`")
+
+
+def _pieces(inner: str) -> list[str]:
+    pieces, depth = [""], 0
+    for token in _TOKEN.findall(inner):
+        depth += {"<": 1, "(": 1, ">": -1, ")": -1}.get(token, 0)
+        if token == "," and depth == 0:
+            pieces.append("")
+        else:
+            pieces[-1] += token
+    return [piece.strip() for piece in pieces]
+
+
+def type_json(text: str) -> str | dict[str, Any]:
+    """The form that schema files have, which libraries parse; fields are numbered from 0."""
+    nested = _NESTED.fullmatch(text.strip())
+    if nested is None:
+        return text
+    root = nested["root"].upper()
+    made: dict[str, Any] = {"type": root if _nullable(nested) else f"{root} NOT NULL"}
+    parts = [(name, type_json(part)) for name, part in _parts(root, nested["inner"])]
+    if root == "ROW":
+        fields = [{"id": i, "name": name, "type": part} for i, (name, part) in enumerate(parts)]
+        return {**made, "fields": fields}
+    if root == "MULTISET":
+        return {**made, "element": parts[0][1]}
+    return {**made, **dict(parts)}
+
+
+def ordered(value: Json) -> Json:
+    """The same wire value with the entries of all maps in it in one order."""
+    if isinstance(value, list):
+        return [ordered(item) for item in value]
+    if isinstance(value, dict):
+        if "map" in value:
+            entries = cast("list[list[Json]]", [ordered(entry) for entry in value["map"]])
+            return {"map": sorted(entries, key=_key_text)}
+        return {key: ordered(item) for key, item in value.items()}
+    return value
+
+
+def _key_text(entry: list[Json]) -> str:
+    return json.dumps(entry[0], sort_keys=True)
 
 
 def float_text(value: float) -> str:
@@ -91,7 +193,7 @@ def float_text(value: float) -> str:
     return repr(float(value))
 
 
-def encode(type_text: str | ScalarType, value: Any) -> Json:
+def encode(type_text: str | ColumnType, value: Any) -> Json:
     """The wire form of one plain value of the given type."""
     if value is None:
         return None
@@ -115,10 +217,12 @@ def encode(type_text: str | ScalarType, value: Any) -> Json:
         return _time_millis(value)
     if root in ("TIMESTAMP", "TIMESTAMP_LTZ"):
         return _epoch_time(value)._asdict()
+    if kind.parts:
+        return _encode_nested(kind, value)
     raise ValueError(f"no canonical form of {kind}")
 
 
-def decode(type_text: str | ScalarType, value: Json) -> Any:
+def decode(type_text: str | ColumnType, value: Json) -> Any:
     """The plain value of one wire form; the inverse of `encode`."""
     if value is None:
         return None
@@ -140,7 +244,28 @@ def decode(type_text: str | ScalarType, value: Json) -> Any:
     if root in ("TIMESTAMP", "TIMESTAMP_LTZ"):
         fields = cast("dict[str, int]", value)
         return _timestamp(EpochTime(fields["ms"], fields["ns"]), kind)
+    if kind.parts:
+        return _decode_nested(kind, value)
     raise ValueError(f"no canonical form of {kind}")
+
+
+def _encode_nested(kind: ColumnType, value: Any) -> Json:
+    if kind.root == "ARRAY":
+        return [encode(kind.inner[0], item) for item in value]
+    if kind.root == "ROW":
+        return {"row": [encode(part, value[name]) for name, part in kind.parts]}
+    key, count = kind.inner
+    return ordered({"map": [[encode(key, k), encode(count, v)] for k, v in value]})
+
+
+def _decode_nested(kind: ColumnType, value: Any) -> Any:
+    if kind.root == "ARRAY":
+        return [decode(kind.inner[0], item) for item in value]
+    if kind.root == "ROW":
+        fields = zip(kind.parts, value["row"], strict=True)
+        return {name: decode(part, item) for (name, part), item in fields}
+    key, count = kind.inner
+    return [(decode(key, k), decode(count, v)) for k, v in value["map"]]
 
 
 def encode_rows(types: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[list[Json]]:
@@ -198,7 +323,7 @@ def _epoch_time(value: datetime | EpochTime) -> EpochTime:
     return EpochTime(millis, micros * 1000)
 
 
-def _timestamp(value: EpochTime, kind: ScalarType) -> datetime | EpochTime:
+def _timestamp(value: EpochTime, kind: ColumnType) -> datetime | EpochTime:
     if kind.precision > _MICROS or value.ns % 1000:
         return value
     try:

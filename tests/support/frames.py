@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import polars as pl
+import pyarrow as pa
 
-from .canonical import Json, ScalarType, float_text, parse_type
+from .canonical import ColumnType, Json, float_text, ordered, parse_type
 from .histories import Row
 from .shapes import Shape
 
@@ -28,21 +29,32 @@ _PLAIN: dict[str, pl.DataType] = {
 }
 
 
-def _unit(kind: ScalarType) -> Literal["ms", "us", "ns"]:
+def _unit(kind: ColumnType) -> Literal["ms", "us", "ns"]:
     return "ms" if kind.precision <= 3 else "us" if kind.precision <= 6 else "ns"
 
 
-def _dtype(kind: ScalarType) -> pl.DataType:
+def _dtype(kind: ColumnType) -> pl.DataType:
     if kind.root in _TIMESTAMPS:
         return pl.Datetime(_unit(kind), "UTC" if kind.root == "TIMESTAMP_LTZ" else None)
     if kind.root == "DECIMAL":
         return pl.Decimal(kind.precision, kind.scale)
     if kind.root in _BYTES:
         return pl.Binary()
+    if kind.parts:
+        return _nested_dtype(kind)
     others: dict[str, pl.DataType] = {
         "FLOAT": pl.Float32(), "DOUBLE": pl.Float64(), "DATE": pl.Date(), "TIME": pl.Time(),
     }  # fmt: skip
     return {**_PLAIN, **others}[kind.root]
+
+
+def _nested_dtype(kind: ColumnType) -> pl.DataType:
+    inner = [_dtype(part) for part in kind.inner]
+    if kind.root == "ARRAY":
+        return pl.List(inner[0])
+    if kind.root == "ROW":
+        return pl.Struct(dict(zip((name for name, _ in kind.parts), inner, strict=True)))
+    return pl.Map(inner[0], inner[1])
 
 
 def _each(values: Sequence[Any], change: Callable[[Any], Any]) -> list[Any]:
@@ -52,8 +64,13 @@ def _each(values: Sequence[Any], change: Callable[[Any], Any]) -> list[Any]:
 
 def column_of(name: str, type_text: str, values: Sequence[Any]) -> pl.Series:
     """Wire values as the column that holds such a type."""
-    kind = parse_type(type_text)
+    return _column(name, parse_type(type_text), values)
+
+
+def _column(name: str, kind: ColumnType, values: Sequence[Any]) -> pl.Series:
     root, dtype = kind.root, _dtype(kind)
+    if kind.parts:
+        return _nested_column(kind, values).cast(dtype).alias(name)
     if root in ("FLOAT", "DOUBLE"):
         return pl.Series(name, _each(values, float), pl.Float64).cast(dtype)
     if root == "DECIMAL":
@@ -71,10 +88,52 @@ def column_of(name: str, type_text: str, values: Sequence[Any]) -> pl.Series:
     return pl.Series(name, values, dtype)
 
 
+def _nested_column(kind: ColumnType, values: Sequence[Any]) -> pl.Series:
+    """Maps as lists of their entries."""
+    if kind.root == "ARRAY":
+        return _lists(_column("", kind.inner[0], _joined(values)), values)
+    if kind.root == "ROW":
+        return _structs(kind, _each(values, lambda v: v["row"]))
+    entries = _each(values, lambda v: v["map"])
+    return _lists(_structs(kind, _joined(entries)), entries)
+
+
+def _joined(lists: Sequence[Any]) -> list[Any]:
+    return [item for items in lists if items is not None for item in items]
+
+
+def _lists(items: pl.Series, like: Sequence[Any]) -> pl.Series:
+    """The items cut into lists as long as those of ``like``; Arrow's lists keep nanoseconds."""
+    starts: list[int | None] = []
+    end = 0
+    for given in like:
+        starts.append(None if given is None else end)
+        end += 0 if given is None else len(given)
+    made = pa.LargeListArray.from_arrays(pa.array([*starts, end], pa.int64()), items.to_arrow())
+    return pl.Series(made)
+
+
+def _structs(kind: ColumnType, rows: Sequence[Any]) -> pl.Series:
+    fields = [
+        _column(name, part, [None if row is None else row[i] for row in rows])
+        for i, (name, part) in enumerate(kind.parts)
+    ]
+    made = pl.DataFrame(fields).with_columns(
+        _there=pl.Series([r is not None for r in rows], dtype=pl.Boolean)
+    )
+    names = [name for name, _ in kind.parts]
+    return made.select(pl.when("_there").then(pl.struct(names))).to_series()
+
+
 def wire_of(type_text: str, series: pl.Series) -> list[Json]:
-    """The inverse of `column_of`; the series must have its type."""
-    kind = parse_type(type_text)
+    """The inverse of `column_of`; the series must have its type. Maps come in `ordered` order."""
+    return [ordered(value) for value in _wire(parse_type(type_text), series)]
+
+
+def _wire(kind: ColumnType, series: pl.Series) -> list[Any]:
     root = kind.root
+    if kind.parts:
+        return _nested_wire(kind, series)
     if root in ("FLOAT", "DOUBLE"):
         return _each(series.to_list(), float_text)
     if root == "DECIMAL":
@@ -90,6 +149,23 @@ def wire_of(type_text: str, series: pl.Series) -> list[Json]:
         ticks = series.to_physical().to_list()
         return _each(ticks, lambda v: {"ms": v // per, "ns": v % per * 1_000_000 // per})
     return series.to_list()
+
+
+def _nested_wire(kind: ColumnType, series: pl.Series) -> list[Any]:
+    if kind.root == "ROW":
+        columns = [_wire(part, series.struct.field(name)) for name, part in kind.parts]
+        rows = zip(series.is_null(), zip(*columns, strict=True), strict=True)
+        return [None if null else {"row": list(row)} for null, row in rows]
+    if kind.root == "ARRAY":
+        return _cut(series, lambda items: _wire(kind.inner[0], items))
+    pair = ColumnType("ROW", 0, 0, nullable=False, parts=kind.parts)
+    lists = _cut(series.map.entries(), lambda items: _wire(pair, items))
+    return _each(lists, lambda entries: {"map": [entry["row"] for entry in entries]})
+
+
+def _cut(lists: pl.Series, wire: Callable[[pl.Series], list[Any]]) -> list[Any]:
+    items = iter(wire(lists.filter(lists.list.len() > 0).explode()))
+    return _each(lists.list.len().to_list(), lambda count: [next(items) for _ in range(count)])
 
 
 def frame_of(shape: Shape, rows: Sequence[Row]) -> pl.DataFrame:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .canonical import Json, parse_type
+from .canonical import Json, ordered, parse_type
 from .shapes import (
     VALUE_TYPES,
     Limits,
@@ -55,7 +55,8 @@ _WIDER = {
 
 def alike(rows: Iterable[Sequence[Json]]) -> list[str]:
     """The rows as comparable texts, sorted: equal lists are equal multisets of rows."""
-    return sorted(json.dumps(row, ensure_ascii=False, sort_keys=True) for row in rows)
+    texts = (json.dumps(ordered(list(row)), ensure_ascii=False, sort_keys=True) for row in rows)
+    return sorted(texts)
 
 
 # --- histories ----------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TypedDict, cast
 
-from .canonical import Json
+from .canonical import Json, type_json
 
 __all__ = [
     "NEWEST",
@@ -294,12 +294,13 @@ class Peer:
         """Creates a table in a file system warehouse and returns its directory."""
         if isinstance(columns, Mapping):
             columns = [{"name": name, "type": kind} for name, kind in columns.items()]
+        parsed = [{**column, "type": type_json(column["type"])} for column in columns]
         result = self.call(
             "create_table",
             warehouse=str(warehouse),
             database=database,
             table=table,
-            columns=list(columns),
+            columns=parsed,
             partition_keys=list(partition_keys),
             primary_keys=list(primary_keys),
             options=dict(options or {}),
@@ -440,9 +441,15 @@ class Peer:
 
         A change is {"op": "add" or "type", "name", "type"}, {"op": "rename", "from", "to"},
         {"op": "drop" or "first", "name"}, {"op": "nullable", "name", "nullable"} or
-        {"op": "option", "key", "value"}.
+        {"op": "option", "key", "value"}. Where a name may lie in a nested column, "path" may stand
+        for "name" and "from": a list of names, with "element" and "value" for what is in arrays and
+        maps (Java >= 1.0).
         """
-        result = self.call("alter", path=str(path), changes=[dict(change) for change in changes])
+        parsed = [
+            {key: type_json(value) if key == "type" else value for key, value in change.items()}
+            for change in changes
+        ]
+        result = self.call("alter", path=str(path), changes=parsed)
         return cast(int, result["schemaId"])
 
 

@@ -6,6 +6,7 @@ generator alone, so a seed says everything.
 
 from __future__ import annotations
 
+import json
 import random
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -13,11 +14,12 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from .canonical import Json, float_text, parse_type
+from .canonical import ColumnType, Json, float_text, parse_type
 
 __all__ = [
     "INTEGER_BITS",
     "KEY_TYPES",
+    "NESTED_TYPES",
     "VALUE_TYPES",
     "Limits",
     "Shape",
@@ -44,7 +46,16 @@ KEY_TYPES = (
     "TIMESTAMP(3) WITH LOCAL TIME ZONE", "TIMESTAMP(6) WITH LOCAL TIME ZONE", "DATE", "TIME(3)",
     "BINARY(16)", "VARBINARY(40)", "BYTES", "BOOLEAN", "DOUBLE", "FLOAT",
 )  # fmt: skip
-VALUE_TYPES = (*KEY_TYPES, "TIMESTAMP(9)", "TIMESTAMP(9) WITH LOCAL TIME ZONE", "TIME(0)")
+NESTED_TYPES = (
+    "ARRAY<INT>", "ARRAY<STRING NOT NULL>", "ARRAY<ARRAY<DECIMAL(9, 2)>>", "MAP<STRING, INT>",
+    "MAP<DATE, ARRAY<DECIMAL(20, 3)>>", "MAP<INT, ROW<t TIME(3), l ARRAY<BOOLEAN>>>",
+    "MULTISET<STRING>", "ROW<a INT, b ROW<c STRING, d TIMESTAMP(6)>>",
+    "ARRAY<ROW<x DOUBLE, y BYTES NOT NULL>>", "ROW<n ARRAY<TIMESTAMP(9)>>",
+    "ROW<m MAP<BIGINT, STRING>, `größe 1` FLOAT NOT NULL>",
+)  # fmt: skip
+VALUE_TYPES = (
+    *KEY_TYPES, "TIMESTAMP(9)", "TIMESTAMP(9) WITH LOCAL TIME ZONE", "TIME(0)", *NESTED_TYPES,
+)  # fmt: skip
 PARTITION_TYPES = ("STRING", "DATE", "INT", "BIGINT", "TIMESTAMP(3)", "BOOLEAN", "TINYINT")
 SEQUENCE_TYPES = ("INT", "BIGINT", "TIMESTAMP(3)", "TIMESTAMP(6)", "DOUBLE", "DECIMAL(20, 2)")
 
@@ -153,7 +164,12 @@ def date_text(days: int) -> str:
 
 def random_value(rng: random.Random, type_text: str, *, plain_floats: bool = False) -> Json:
     """A value of the type, never null; often an extreme one."""
-    kind = parse_type(type_text)
+    return _value(rng, parse_type(type_text), plain_floats=plain_floats)
+
+
+def _value(rng: random.Random, kind: ColumnType, *, plain_floats: bool = False) -> Json:
+    if kind.parts:
+        return _nested(rng, kind)
     made: dict[str, Callable[[], Any]] = {
         "BOOLEAN": lambda: rng.random() < 0.5,
         "FLOAT": lambda: _float(rng, single=True, plain=plain_floats),
@@ -176,6 +192,21 @@ def random_value(rng: random.Random, type_text: str, *, plain_floats: bool = Fal
     if kind.root == "TIME" and kind.precision == 0 and isinstance(value, int):
         return value // 1000 * 1000
     return value
+
+
+def _nested(rng: random.Random, kind: ColumnType) -> Json:
+    if kind.root == "ROW":
+        return {"row": [_maybe(rng, part) for part in kind.inner]}
+    count = rng.choice([0, 1, 1, 2, 3, 40])
+    if kind.root == "ARRAY":
+        return [_maybe(rng, kind.inner[0]) for _ in range(count)]
+    keys = [_value(rng, kind.inner[0]) for _ in range(count)]
+    distinct = {json.dumps(key): key for key in keys}
+    return {"map": [[key, _maybe(rng, kind.inner[1])] for key in distinct.values()]}
+
+
+def _maybe(rng: random.Random, kind: ColumnType) -> Json:
+    return None if kind.nullable and rng.random() < 0.2 else _value(rng, kind)
 
 
 def sequence_value(type_text: str, number: int) -> Json:
@@ -207,7 +238,11 @@ def random_shape(rng: random.Random, limits: Limits, *, keyed: bool) -> Shape:
     named = [*keys.items(), *partitions.items(), *values.items(), *sequence.items()]
     rng.shuffle(named)
     if not keyed and options["bucket"] != "-1":
-        options["bucket-key"] = ",".join(rng.sample(list(values), min(len(values), 2)))
+        flat = [name for name, text in values.items() if not parse_type(text).parts]
+        if not flat:
+            flat = ["v"]
+            named.append(("v", "INT"))
+        options["bucket-key"] = ",".join(rng.sample(flat, min(len(flat), 2)))
     trimmed = list(keys)
     primary = [*partitions, *trimmed] if rng.random() < 0.5 else [*trimmed, *partitions]
     return Shape(dict(named), tuple(primary) if keyed else (), tuple(partitions), options)

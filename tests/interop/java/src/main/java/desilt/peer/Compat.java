@@ -12,6 +12,8 @@ import org.apache.paimon.io.DataFileMeta;
 import org.apache.paimon.mergetree.compact.CompactStrategy;
 import org.apache.paimon.mergetree.compact.ForceUpLevel0Compaction;
 import org.apache.paimon.mergetree.compact.UniversalCompaction;
+import org.apache.paimon.schema.SchemaChange;
+import org.apache.paimon.shade.jackson2.com.fasterxml.jackson.databind.JsonNode;
 import org.apache.paimon.stats.SimpleStats;
 import org.apache.paimon.table.sink.KeyAndBucketExtractor;
 import org.apache.paimon.types.RowType;
@@ -88,6 +90,39 @@ final class Compat {
         Class<?> older = KeyAndBucketExtractor.class;
         int hash = (int) older.getMethod("bucketKeyHashCode", BinaryRow.class).invoke(null, key);
         return (int) older.getMethod("bucket", int.class, int.class).invoke(null, hash, buckets);
+    }
+
+    /** A change of a field inside a nested column, which its "path" leads to; needs Paimon 1.0. */
+    static SchemaChange nestedChange(JsonNode args) {
+        String[] path = Args.texts(args, "path").toArray(new String[0]);
+        String op = Args.text(args, "op");
+        switch (op) {
+            case "add":
+                return made("addColumn", path, Args.type(Args.need(args, "type")), null, null);
+            case "rename":
+                return made("renameColumn", path, Args.text(args, "to"));
+            case "drop":
+                return made("dropColumn", (Object) path);
+            case "type":
+                return made("updateColumnType", path, Args.type(Args.need(args, "type")), true);
+            default:
+                throw new UnsupportedOperationException("schema change " + op);
+        }
+    }
+
+    private static SchemaChange made(String name, Object... values) {
+        for (Method maker : SchemaChange.class.getMethods()) {
+            if (maker.getName().equals(name)
+                    && maker.getParameterCount() == values.length
+                    && maker.getParameterTypes()[0] == String[].class) {
+                try {
+                    return (SchemaChange) maker.invoke(null, values);
+                } catch (ReflectiveOperationException failure) {
+                    throw new IllegalStateException(failure);
+                }
+            }
+        }
+        throw new UnsupportedOperationException(name + " inside nested columns");
     }
 
     private static Class<?> find(String name) {

@@ -130,6 +130,9 @@ final class Tables implements AutoCloseable {
     }
 
     private static SchemaChange change(JsonNode args) {
+        if (Args.has(args, "path")) {
+            return Compat.nestedChange(args);
+        }
         String op = Args.text(args, "op");
         switch (op) {
             case "add":

@@ -4,30 +4,43 @@ import java.io.IOException;
 import java.math.BigDecimal;
 import java.time.LocalDate;
 import java.util.HexFormat;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import org.apache.paimon.data.BinaryRow;
 import org.apache.paimon.data.BinaryString;
+import org.apache.paimon.data.DataGetters;
 import org.apache.paimon.data.Decimal;
+import org.apache.paimon.data.GenericArray;
+import org.apache.paimon.data.GenericMap;
 import org.apache.paimon.data.GenericRow;
+import org.apache.paimon.data.InternalArray;
+import org.apache.paimon.data.InternalMap;
 import org.apache.paimon.data.InternalRow;
 import org.apache.paimon.data.Timestamp;
 import org.apache.paimon.shade.jackson2.com.fasterxml.jackson.core.JsonGenerator;
 import org.apache.paimon.shade.jackson2.com.fasterxml.jackson.databind.JsonNode;
+import org.apache.paimon.types.ArrayType;
 import org.apache.paimon.types.DataType;
 import org.apache.paimon.types.DataTypeChecks;
 import org.apache.paimon.types.DecimalType;
+import org.apache.paimon.types.IntType;
+import org.apache.paimon.types.MapType;
+import org.apache.paimon.types.MultisetType;
+import org.apache.paimon.types.RowType;
 import org.apache.paimon.utils.SerializationUtils;
 
 /** The protocol's canonical JSON encoding of one value, both ways. */
 final class Values {
     private static final LocalDate FIRST_DATE = LocalDate.of(1, 1, 1);
     private static final LocalDate LAST_DATE = LocalDate.of(9999, 12, 31);
+    private static final DataType COUNT = new IntType(false);
 
     private Values() {}
 
-    /** Writes the field at {@code pos} of a row; null when the field is null. */
+    /** Writes the item at {@code pos} of a row or an array; null when the item is null. */
     interface Encoder {
-        void write(InternalRow row, int pos, JsonGenerator out) throws IOException;
+        void write(DataGetters row, int pos, JsonGenerator out) throws IOException;
     }
 
     static Encoder[] encoders(List<DataType> types) {
@@ -75,9 +88,59 @@ final class Values {
             case TIMESTAMP_WITHOUT_TIME_ZONE:
             case TIMESTAMP_WITH_LOCAL_TIME_ZONE:
                 return timestampEncoder(DataTypeChecks.getPrecision(type));
+            case ARRAY:
+                return arrayEncoder(encoder(((ArrayType) type).getElementType()));
+            case MAP:
+                return mapEncoder(((MapType) type).getKeyType(), ((MapType) type).getValueType());
+            case MULTISET:
+                return mapEncoder(((MultisetType) type).getElementType(), COUNT);
+            case ROW:
+                return rowEncoder(encoders(((RowType) type).getFieldTypes()));
             default:
                 throw new UnsupportedOperationException("values of type " + type);
         }
+    }
+
+    private static Encoder arrayEncoder(Encoder element) {
+        return (row, pos, out) -> {
+            InternalArray array = row.getArray(pos);
+            out.writeStartArray();
+            for (int i = 0; i < array.size(); i++) {
+                element.write(array, i, out);
+            }
+            out.writeEndArray();
+        };
+    }
+
+    private static Encoder mapEncoder(DataType keyType, DataType valueType) {
+        Encoder key = encoder(keyType);
+        Encoder value = encoder(valueType);
+        return (row, pos, out) -> {
+            InternalMap map = row.getMap(pos);
+            out.writeStartObject();
+            out.writeArrayFieldStart("map");
+            for (int i = 0; i < map.size(); i++) {
+                out.writeStartArray();
+                key.write(map.keyArray(), i, out);
+                value.write(map.valueArray(), i, out);
+                out.writeEndArray();
+            }
+            out.writeEndArray();
+            out.writeEndObject();
+        };
+    }
+
+    private static Encoder rowEncoder(Encoder[] fields) {
+        return (row, pos, out) -> {
+            InternalRow inner = row.getRow(pos, fields.length);
+            out.writeStartObject();
+            out.writeArrayFieldStart("row");
+            for (int i = 0; i < fields.length; i++) {
+                fields[i].write(inner, i, out);
+            }
+            out.writeEndArray();
+            out.writeEndObject();
+        };
     }
 
     private static Encoder decimalEncoder(DecimalType type) {
@@ -133,9 +196,33 @@ final class Values {
             case TIMESTAMP_WITH_LOCAL_TIME_ZONE:
                 return Timestamp.fromEpochMillis(
                         Args.need(value, "ms").asLong(), Args.need(value, "ns").asInt());
+            case ARRAY:
+                return array(((ArrayType) type).getElementType(), value);
+            case MAP:
+                return map(((MapType) type).getKeyType(), ((MapType) type).getValueType(), value);
+            case MULTISET:
+                return map(((MultisetType) type).getElementType(), COUNT, value);
+            case ROW:
+                return row(((RowType) type).getFieldTypes(), Args.need(value, "row"), 0);
             default:
                 throw new UnsupportedOperationException("values of type " + type);
         }
+    }
+
+    private static GenericArray array(DataType element, JsonNode values) {
+        Object[] items = new Object[values.size()];
+        for (int i = 0; i < items.length; i++) {
+            items[i] = decode(element, values.get(i));
+        }
+        return new GenericArray(items);
+    }
+
+    private static GenericMap map(DataType key, DataType value, JsonNode values) {
+        Map<Object, Object> items = new LinkedHashMap<>();
+        for (JsonNode entry : Args.need(values, "map")) {
+            items.put(decode(key, entry.get(0)), decode(value, entry.get(1)));
+        }
+        return new GenericMap(items);
     }
 
     /** A row of the given types from JSON values that start at index {@code from}. */
