@@ -130,7 +130,8 @@ def _by_everything(narrow: pl.DataFrame, keys: pl.DataFrame, rule: MergeRule) ->
 
 def _grouped(rows: pl.DataFrame, keys: pl.DataFrame, order: Indices) -> Feed:
     starts = np.flatnonzero(_first_of_each(keys, order)).astype(np.int64)
-    return Feed(rows, order, starts, np.append(starts[1:], len(order)).astype(np.int64))
+    ends = np.append(starts[1:], len(order))[: len(starts)].astype(np.int64)
+    return Feed(rows, order, starts, ends)
 
 
 def _first_of_each(keys: pl.DataFrame, order: Indices) -> Mask:

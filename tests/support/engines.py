@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from .canonical import Json, float_text, parse_type
 from .engine_model import Rules
-from .shapes import INTEGER_BITS, VALUE_TYPES, Shape, random_value, sequence_value
+from .shapes import INTEGER_BITS, NESTED_TYPES, VALUE_TYPES, Shape, random_value, sequence_value
 
 __all__ = [
     "ENGINES",
@@ -63,7 +63,7 @@ _NUMBERS = (
     "DECIMAL(18, 3)",
     "DECIMAL(38, 10)",
 )
-_COMPARABLE = tuple(text for text in VALUE_TYPES if text != "BOOLEAN")
+_COMPARABLE = tuple(text for text in VALUE_TYPES if text not in ("BOOLEAN", *NESTED_TYPES))
 
 FUNCTION_TYPES: Mapping[str, Sequence[str]] = {
     "sum": _NUMBERS,
@@ -110,7 +110,7 @@ def random_rules(rng: random.Random, engine: str) -> Rules:
     drawn = _drawn(rng, options)
     named = [("k", "INT NOT NULL"), *drawn.items()]
     rng.shuffle(named)
-    _row_deduplicate(rng, options, list(drawn))
+    _row_deduplicate(rng, options, drawn)
     return Rules(dict(named), ("k",), options)
 
 
@@ -123,7 +123,7 @@ def engine_shape(rng: random.Random, cell: Cell) -> Shape:
     named = [*keys.items(), *partitions.items(), *values.items()]
     rng.shuffle(named)
     if cell.producer in ("lookup", "full-compaction"):
-        _row_deduplicate(rng, options, list(values))
+        _row_deduplicate(rng, options, values)
     for key, choices in [
         *_TABLE_OPTIONS.items(),
         *(_VECTOR_OPTIONS.items() if cell.vectors else ()),
@@ -149,11 +149,16 @@ def _drawn(rng: random.Random, options: dict[str, str]) -> dict[str, str]:
     return draw[options["merge-engine"]](rng, options)
 
 
-def _row_deduplicate(rng: random.Random, options: dict[str, str], columns: Sequence[str]) -> None:
-    if rng.random() < 0.5:
+def _row_deduplicate(
+    rng: random.Random, options: dict[str, str], columns: Mapping[str, str]
+) -> None:
+    # To the library a null in a collection equals no other null, unless it happens to compare
+    # the two collections' bytes; so what it tells of such columns follows no rule.
+    nested = any(text.removesuffix(" NOT NULL") in NESTED_TYPES for text in columns.values())
+    if rng.random() < 0.5 and not nested:
         options["changelog-producer.row-deduplicate"] = "true"
         if rng.random() < 0.3:
-            ignored = rng.sample(columns, min(2, len(columns)))
+            ignored = rng.sample(list(columns), min(2, len(columns)))
             options["changelog-producer.row-deduplicate-ignore-fields"] = ",".join(ignored)
 
 

@@ -15,7 +15,7 @@ __all__ = ["READY", "ROWS", "allowed_rows"]
 
 def _rows(engine: str, **vectors_by_producer: tuple[bool, ...]) -> dict[Cell, bool]:
     return {
-        Cell(engine, producer.replace("_", "-"), vectors): False
+        Cell(engine, producer.replace("_", "-"), vectors): True
         for producer, both in vectors_by_producer.items()
         for vectors in both
     }

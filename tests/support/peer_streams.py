@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict, cast
 
-from .canonical import Json
+from .canonical import Json, type_json
 from .engine_model import Record, Rules
 from .peers import FileInfo, Peer, Rows
 from .shapes import Shape
@@ -149,7 +149,7 @@ def refusals(peer: Peer, shapes: Sequence[Shape]) -> list[str | None]:
     """Per shape None when the library creates such a table, else what it says against it."""
     schemas = [
         {
-            "columns": [{"name": n, "type": t} for n, t in shape.columns.items()],
+            "columns": [{"name": n, "type": type_json(t)} for n, t in shape.columns.items()],
             "primary_keys": list(shape.primary_keys),
             "partition_keys": list(shape.partition_keys),
             "options": dict(shape.options),
@@ -199,7 +199,7 @@ def merge_by(
     """
     answers = peer.call(
         "merge",
-        columns=[{"name": name, "type": text} for name, text in rules.columns.items()],
+        columns=[{"name": n, "type": type_json(t)} for n, t in rules.columns.items()],
         primary_keys=list(rules.primary_keys),
         partition_keys=list(partition_keys),
         options=dict(rules.options),
