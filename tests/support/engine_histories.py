@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -48,12 +48,28 @@ class _Key:
 
 
 class EngineHistory:
-    """One table's life: its shape, and batches of changes that its engine takes."""
+    """One table's life: its shape, and batches of changes that its engine takes.
 
-    def __init__(self, seed: int, cell: Cell, style: Style) -> None:
+    Shapes are drawn until ``accept`` takes one. Without ``retracts`` all changes are +I or +U; with
+    ``inserts`` they are +I, and no batch has a key twice.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        cell: Cell,
+        style: Style,
+        *,
+        accept: Callable[[Shape], bool] = lambda shape: True,
+        inserts: bool = False,
+        retracts: bool = True,
+    ) -> None:
         self.seed, self.cell, self.style = seed, cell, style
+        self.inserts, self.retracts = inserts, retracts
         self.rng = random.Random(f"{cell} {style} {seed}")
         self.shape: Shape = engine_shape(self.rng, cell)
+        while not accept(self.shape):
+            self.shape = engine_shape(self.rng, cell)
         self.rules: Rules = rules_of(self.shape)
         self.log: list[str] = []
         self._written = 0
@@ -71,8 +87,10 @@ class EngineHistory:
         """New changes, each a kind and values; several of one key may be among them."""
         rng = self.rng
         made: Batch = []
-        for _ in range(count or rng.choice([15, 25, 40])):
-            key = rng.choice(self._keys)
+        keys = rng.choices(self._keys, k=count or rng.choice([15, 25, 40]))
+        if self.inserts:
+            keys = list({id(key): key for key in keys}.values())
+        for key in keys:
             if not key.retired:
                 made += self._changes(key)
         self.log += [f"    {json.dumps(row, ensure_ascii=False)}" for row in made]
@@ -105,8 +123,11 @@ class EngineHistory:
     # --- changes --------------------------------------------------------------------------------
 
     def _changes(self, key: _Key) -> list[Row]:
+        if self.inserts:
+            one = self._add(key, "+I")
+            return [[one.kind, *one.values]]
         current = self._current(key)
-        if self.rng.random() < 0.25:
+        if self.retracts and self.rng.random() < 0.25:
             retract = self._retract(key, current)
             if retract is not None:
                 pair = retract.kind == "-U" and not key.retired
@@ -124,7 +145,8 @@ class EngineHistory:
     def _value(self, position: int) -> Json:
         if self.rules.nullable[position] and self.rng.random() < 0.25:
             return None
-        return column_value(self.rng, self.rules, position, blanks=self.style == "wild")
+        blanks, undoable = self.style == "wild", self.retracts and not self.inserts
+        return column_value(self.rng, self.rules, position, blanks=blanks, undoable=undoable)
 
     def _take(self, key: _Key, kind: str, row: list[Json]) -> Record:
         for name, value in key.values.items():

@@ -257,11 +257,18 @@ def _groups(rng: random.Random, options: dict[str, str]) -> dict[str, str]:
 
 
 def column_value(
-    rng: random.Random, rules: Rules, position: int, *, wild: bool = False, blanks: bool = True
+    rng: random.Random,
+    rules: Rules,
+    position: int,
+    *,
+    wild: bool = False,
+    blanks: bool = True,
+    undoable: bool = False,
 ) -> Json:
     """A value for a column, never null; ``wild`` ones may overflow or have no quotient.
 
-    Texts to be joined may be ``blanks``, which merging forgets but a lone record keeps.
+    Texts to be joined may be ``blanks``, which merging forgets but a lone record keeps. Of
+    ``undoable`` integers no product is zero, however often they are taken back.
     Values of columns that order records are few, so that they are often late and often equal.
     """
     text = rules.columns[rules.names[position]]
@@ -273,6 +280,8 @@ def column_value(
     if function == "listagg":
         return rng.choice([*_LIST_TOKENS, *_BLANKS] if blanks else _LIST_TOKENS)
     if function in ("sum", "product") and not (wild and rng.random() < 0.2):
+        if undoable and function == "product" and parse_type(text).root in INTEGER_BITS:
+            return rng.choice([1, 1, -1])
         return _summand(rng, text, powers=function == "product")
     return random_value(rng, text)
 

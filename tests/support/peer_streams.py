@@ -25,8 +25,10 @@ __all__ = [
     "VectorRange",
     "Wrapper",
     "changes",
+    "delete_rows",
     "index_files",
     "merge_by",
+    "pack",
     "refusals",
     "snapshot_files",
     "write_stream",
@@ -180,6 +182,26 @@ def write_stream(
         identifier=identifier,
         options=dict(options or {}),
     )
+    return cast("list[int]", result["snapshots"])
+
+
+def delete_rows(peer: Peer, path: Path | str, positions: Mapping[str, Sequence[int]]) -> list[int]:
+    """Marks rows of an append table's live data files as deleted, as a DELETE statement does.
+
+    ``positions`` are those of rows in the named files, deleted ones among them too. The table's
+    option deletion-vectors.bitmap64 says how wide the vectors are. Returns the new snapshot ids.
+    """
+    wanted = {name: list(some) for name, some in positions.items()}
+    result = peer.call("delete_rows", path=str(path), positions=wanted)
+    return cast("list[int]", result["snapshots"])
+
+
+def pack(peer: Peer, path: Path | str, *, options: Mapping[str, str] | None = None) -> list[int]:
+    """One round of a batch job's compaction of an append table without buckets.
+
+    Returns the new snapshot ids, [] when there was nothing to pack.
+    """
+    result = peer.call("pack", path=str(path), options=dict(options or {}))
     return cast("list[int]", result["snapshots"])
 
 

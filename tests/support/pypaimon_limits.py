@@ -1,0 +1,97 @@
+"""What pypaimon 2.1.0 cannot do with tables of merge engines, as data with reasons.
+
+Found by trying. What its code does not know it refuses by name; what it reads otherwise than Java,
+it reads without a word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from .engines import Cell
+from .shapes import Shape
+
+__all__ = ["takes_retracts", "why_pypaimon_cannot_read"]
+
+_REFUSED_KEYS: Mapping[str, Mapping[str, str]] = {
+    "partial-update": {
+        r"(partial-update\.)?ignore-delete": "it skips no deletes",
+        r"partial-update\.remove-record-on-.*": "it removes no rows",
+        r"fields\..*\.sequence-group": "it knows no sequence groups",
+        r"fields\..*aggregate-function": "it aggregates no fields there",
+    },
+    "aggregation": {
+        r"aggregation\.remove-record-on-delete": "it removes no rows",
+        r"fields\..*\.ignore-retract": "it takes no retracts",
+    },
+}
+_REFUSED_VALUES: Mapping[str, str] = {
+    "first_not_null_value": "it knows this function by its other name only",
+    "rbm64": "it has no such function",
+}
+_REFUSED_OPTIONS: Mapping[tuple[str, str], str] = {
+    ("deletion-vectors.bitmap64", "true"): "it knows vectors of 32 bits only",
+}
+_MISREAD_TYPES: Mapping[str, str] = {
+    r"TIMESTAMP\([789]\).*": "its merge cuts nanoseconds off",
+}
+_MISREAD_FUNCTIONS: Mapping[tuple[str, str], str] = {
+    ("listagg", "STRING"): "it takes a no-break space for blank",
+    ("max", "FLOAT"): "it passes over NaN",
+    ("max", "DOUBLE"): "it passes over NaN",
+    ("min", "FLOAT"): "it passes over NaN",
+    ("min", "DOUBLE"): "it passes over NaN",
+}
+
+
+def why_pypaimon_cannot_read(cell: Cell, shape: Shape) -> str | None:
+    """None where pypaimon reads such a table as Java does, in any state of its files.
+
+    Where it `takes_retracts` not, there must be none in the table's files either.
+    """
+    found = [*_options(cell, shape), *_types(shape)]
+    if cell.engine == "aggregation" and cell.looks_up and not _compacted_only(cell, shape):
+        found.append("it adds up the records of several levels, of which one stands for all")
+    return found[0] if found else None
+
+
+def takes_retracts(cell: Cell) -> bool:
+    """Whether pypaimon merges -U and -D records."""
+    return cell.engine != "aggregation"
+
+
+def _compacted_only(cell: Cell, shape: Shape) -> bool:
+    """Whether batch reads merge nothing at all."""
+    merges = shape.options.get("deletion-vectors.merge-on-read") == "true"
+    return cell.vectors and not merges
+
+
+def _options(cell: Cell, shape: Shape) -> list[str]:
+    refused = _REFUSED_KEYS.get(cell.engine, {})
+    found = [
+        f"{key}: {reason}"
+        for key in shape.options
+        for pattern, reason in refused.items()
+        if re.fullmatch(pattern, key)
+    ]
+    for key, value in shape.options.items():
+        reason = _REFUSED_VALUES.get(value) or _REFUSED_OPTIONS.get((key, value))
+        if reason is not None:
+            found.append(f"{key}={value}: {reason}")
+    return found
+
+
+def _types(shape: Shape) -> list[str]:
+    found: list[str] = []
+    for name, text in shape.columns.items():
+        function = shape.options.get(f"fields.{name}.aggregate-function", "")
+        reason = _MISREAD_FUNCTIONS.get((function, text))
+        if reason is not None:
+            found.append(f"{function} of {text}: {reason}")
+        found += [
+            f"{text}: {reason}"
+            for pattern, reason in _MISREAD_TYPES.items()
+            if re.fullmatch(pattern, text)
+        ]
+    return found
