@@ -10,7 +10,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .duration import parse_duration
 from .errors import UnsupportedFeature
+from .options_expiry import ExpiryOptions
 
 MIB = 1024 * 1024
 
@@ -109,6 +111,10 @@ class TableOptions:
     def size(self, key: str, default: int) -> int:
         value = self.raw.get(key)
         return default if value is None else parse_size(value, key)
+
+    def millis(self, key: str, default: int) -> int:
+        value = self.raw.get(key)
+        return default if value is None else parse_duration(value, key)
 
     def flag(self, key: str, *, default: bool) -> bool:
         value = self.raw.get(key)
@@ -217,6 +223,10 @@ class TableOptions:
     def append_ordered(self) -> bool:
         return self.flag("bucket-append-ordered", default=True)
 
+    @property
+    def expiry(self) -> ExpiryOptions:
+        return ExpiryOptions(self)
+
 
 _COMPRESSIONS = frozenset({"zstd", "snappy", "lz4", "gzip", "none", "uncompressed"})
 
@@ -277,6 +287,7 @@ def _check_numbers(options: TableOptions) -> None:
         "append_ordered",
     ):  # fmt: skip
         getattr(options, name)
+    options.expiry.check()
     if options.trigger < 2:
         raise UnsupportedFeature(
             "trigger is too small",
