@@ -287,7 +287,6 @@ def _check_numbers(options: TableOptions) -> None:
         "append_ordered",
     ):  # fmt: skip
         getattr(options, name)
-    options.expiry.check()
     if options.trigger < 2:
         raise UnsupportedFeature(
             "trigger is too small",

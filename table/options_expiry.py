@@ -76,7 +76,7 @@ class ExpiryOptions:
         return self.options.flag("snapshot.clean-empty-directories", default=older)
 
     def check(self) -> None:
-        """Touch every option once, so that a bad value is found when the table is opened.
+        """Touch every option once, so that a bad value is found before anything is looked at.
 
         Raises:
             UnsupportedFeature: naming the option and its value.

@@ -90,7 +90,8 @@ class _Planner:
         snapshots = finder.snapshots()
         changelogs = finder.changelogs(snapshots.members) if self._decoupled else None
         if not snapshots.members and (changelogs is None or not changelogs.members):
-            return self._whole(_nothing(snapshots), changelogs and _nothing(changelogs))
+            later = None if changelogs is None else _nothing(changelogs)
+            return self._whole(_nothing(snapshots), later)
         return self._asked(snapshots, changelogs)
 
     # --- asking who holds them ------------------------------------------------------------------
