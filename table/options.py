@@ -13,6 +13,7 @@ from typing import Literal, cast
 
 from .duration import parse_duration
 from .errors import UnsupportedFeature
+from .options_expiry import ExpiryOptions
 
 Producer = Literal["none", "input", "lookup", "full-compaction"]
 
@@ -120,6 +121,10 @@ class TableOptions:
     def size(self, key: str, default: int) -> int:
         value = self.raw.get(key)
         return default if value is None else parse_size(value, key)
+
+    def millis(self, key: str, default: int) -> int:
+        value = self.raw.get(key)
+        return default if value is None else parse_duration(value, key)
 
     def flag(self, key: str, *, default: bool) -> bool:
         value = self.raw.get(key)
@@ -342,6 +347,10 @@ class TableOptions:
     @property
     def append_ordered(self) -> bool:
         return self.flag("bucket-append-ordered", default=True)
+
+    @property
+    def expiry(self) -> ExpiryOptions:
+        return ExpiryOptions(self)
 
 
 _COMPRESSIONS = frozenset({"zstd", "snappy", "lz4", "gzip", "none", "uncompressed"})

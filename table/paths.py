@@ -45,10 +45,51 @@ def index_file(root: str, name: str) -> str:
     return f"{root}/index/{checked_name(name)}"
 
 
+def statistics_file(root: str, name: str) -> str:
+    return f"{root}/statistics/{checked_name(name)}"
+
+
+def tag_dir(root: str) -> str:
+    return f"{root}/tag"
+
+
+def tag_file(root: str, name: str) -> str:
+    return f"{root}/tag/tag-{checked_name(name)}"
+
+
+def branches_dir(root: str) -> str:
+    return f"{root}/branch"
+
+
+def branch_root(root: str, name: str) -> str:
+    """Where a branch has its schemas, snapshots, tags; all other files are the table's own."""
+    return f"{root}/branch/branch-{checked_name(name)}"
+
+
+def consumer_dir(root: str) -> str:
+    return f"{root}/consumer"
+
+
+def consumer_file(root: str, consumer: str) -> str:
+    return f"{root}/consumer/consumer-{checked_name(consumer)}"
+
+
+def changelog_dir(root: str) -> str:
+    return f"{root}/changelog"
+
+
+def changelog_file(root: str, snapshot_id: int) -> str:
+    return f"{root}/changelog/changelog-{snapshot_id}"
+
+
+POSTPONE_BUCKET = -2
+
+
 def bucket_dir(root: str, partition: str, bucket: int) -> str:
     """``partition`` is the directory text without slashes at its ends; empty without partitions."""
     middle = f"{partition}/" if partition else ""
-    return f"{root}/{middle}bucket-{bucket}"
+    name = "postpone" if bucket == POSTPONE_BUCKET else bucket
+    return f"{root}/{middle}bucket-{name}"
 
 
 def data_file(directory: str, name: str) -> str:

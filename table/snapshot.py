@@ -161,6 +161,10 @@ class SnapshotStore:
             return hint
         return min(self._listed(), default=None)
 
+    def ids(self) -> tuple[int, ...]:
+        """Ids of all snapshots there are, rising, from a listing."""
+        return tuple(sorted(self._listed()))
+
     def _hint(self, path: str) -> int | None:
         try:
             return int(self._storage.read(path))

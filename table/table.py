@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from datetime import timedelta
+from typing import Literal, overload
 
 import polars as pl
 
@@ -14,9 +15,11 @@ from .compact import commit, rewrite
 from .conform import delete_rows
 from .decision import Mode, PlanOptions
 from .errors import CommitConflict, naming
+from .expire import ExpiryPlan, ExpiryResult, expire, plan_expiry
 from .handle import TableHandle
 from .observe import TableObserver
 from .plan import CompactionPlan
+from .retention import Override
 from .rewrite import RewriteOptions, RewriteResult
 from .scan import scan_table
 from .schema import TableSchema
@@ -152,6 +155,49 @@ class Table:
                 continue
             return BucketCompaction(plan, result, outcome)
         return None
+
+    @overload
+    def expire(
+        self,
+        *,
+        retain_max: int | None = None,
+        retain_min: int | None = None,
+        retain_age: timedelta | None = None,
+        dry_run: Literal[False] = False,
+    ) -> ExpiryResult: ...
+
+    @overload
+    def expire(
+        self,
+        *,
+        retain_max: int | None = None,
+        retain_min: int | None = None,
+        retain_age: timedelta | None = None,
+        dry_run: Literal[True],
+    ) -> ExpiryPlan: ...
+
+    def expire(
+        self,
+        *,
+        retain_max: int | None = None,
+        retain_min: int | None = None,
+        retain_age: timedelta | None = None,
+        dry_run: bool = False,
+    ) -> ExpiryResult | ExpiryPlan:
+        """Drop old snapshots and what only they hold; bounds not given are the table's own.
+
+        Args:
+            dry_run: only say what would go.
+
+        Raises:
+            CommitConflict: the table changed under us too often.
+        """
+        millis = None if retain_age is None else retain_age // timedelta(milliseconds=1)
+        override = Override(retain_min, retain_max, millis)
+        with naming(self.name):
+            if dry_run:
+                return plan_expiry(self.handle, override)
+            return expire(self.handle, override)
 
 
 def _within(partition: str, wanted: Mapping[str, str] | None) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import FileStatus, Sink, Storage
+from .base import Directories, FileStatus, Sink, Storage
 from .local import TEMPORARY_SUFFIX, LocalStorage
 
-__all__ = ["TEMPORARY_SUFFIX", "FileStatus", "LocalStorage", "Sink", "Storage"]
+__all__ = ["TEMPORARY_SUFFIX", "Directories", "FileStatus", "LocalStorage", "Sink", "Storage"]

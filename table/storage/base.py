@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +73,17 @@ class Storage(Protocol):
 
     def open_sink(self, path: str) -> Sink:
         """A new file to stream into; FileExistsError never happens: names are unique."""
+        ...
+
+
+@runtime_checkable
+class Directories(Protocol):
+    """What a store with real directories can do, too; object stores have none."""
+
+    def remove_empty(self, directory: str) -> bool:
+        """Remove a directory if nothing is in it; False when something is, or it is not there.
+
+        Raises:
+            StorageUnavailable: the store fails.
+        """
         ...

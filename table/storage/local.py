@@ -7,6 +7,7 @@ never outlives the files it names.
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Generator, Iterator, Sequence
@@ -123,6 +124,18 @@ class LocalStorage:
         for path in paths:
             with _translated("delete", path), suppress(FileNotFoundError):
                 os.unlink(path)
+
+    def remove_empty(self, directory: str) -> bool:
+        with _translated("remove", directory):
+            try:
+                os.rmdir(directory)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                    return False
+                raise
+            return True
 
     def open_source(self, path: str) -> str | BinaryIO:
         with _translated("open", path):
