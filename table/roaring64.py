@@ -27,7 +27,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from pyroaring import BitMap64
@@ -43,6 +43,12 @@ _RUN, _BITS, _ARRAY = 0, 1, 2
 _BITS_BYTES = 8192
 _ARRAY_MAX = 4096
 _NOT_TRIMMED = -2
+
+_NODE = struct.Struct("<BhB")
+_LEAF_BODY = struct.Struct("<6sq")
+_ARRAY_HEAD = struct.Struct("<bi")
+_CONTAINER_HEAD = struct.Struct("<Bi")
+_LONG, _INT, _BYTE, _TWO = (struct.Struct(f"<{kind}") for kind in ("q", "i", "B", "II"))
 
 
 class _Container(NamedTuple):
@@ -83,7 +89,7 @@ def dump_bitmap64(bitmap: BitMap64) -> bytes:
         return _EMPTY
     found = list(_from_portable(bitmap.serialize()))
     keys = [key.to_bytes(_KEY_BYTES, "big") for key, _ in found]
-    tree = struct.pack("<q", len(keys)) + _node(keys, 0, 0)
+    tree = _LONG.pack(len(keys)) + _node(keys, 0, 0)
     return _FILLED + tree + _containers([container for _, container in found])
 
 
@@ -105,9 +111,13 @@ class _Cursor:
         self._at += size
         return taken
 
-    def number(self, layout: str) -> int:
-        (number,) = struct.unpack(layout, self.take(struct.calcsize(layout)))
-        return int(number)
+    def fields(self, layout: struct.Struct) -> tuple[Any, ...]:
+        try:
+            found = layout.unpack_from(self._data, self._at)
+        except struct.error as error:
+            raise _bad("bytes are missing") from error
+        self._at += layout.size
+        return found
 
 
 # Reading
@@ -115,16 +125,15 @@ class _Cursor:
 
 def _read_tree(cursor: _Cursor) -> dict[int, int]:
     """Keys by the places of their containers. Leaves come in ascending order of keys."""
-    count = cursor.number("<q")
-    leaves: list[tuple[int, int]] = []
+    (count,) = cursor.fields(_LONG)
+    leaves: list[tuple[bytes, int]] = []
     due = 1
     while due:
         due -= 1
-        kind, children = cursor.number("<B"), cursor.number("<h")
-        cursor.take(cursor.number("<B"))
+        kind, children, prefix = cursor.fields(_NODE)
+        cursor.take(prefix)
         if kind == _LEAF:
-            key = int.from_bytes(cursor.take(_KEY_BYTES), "big")
-            leaves.append((key, cursor.number("<q")))
+            leaves.append(cursor.fields(_LEAF_BODY))
             continue
         if not 1 <= children <= _CHILDREN_MAX.get(kind, 0):
             raise _bad("a branch makes no sense")
@@ -132,7 +141,7 @@ def _read_tree(cursor: _Cursor) -> dict[int, int]:
         due += children
     if len(leaves) != count or any(left[0] >= right[0] for left, right in pairwise(leaves)):
         raise _bad("keys do not ascend, or not all are there")
-    places = {place: key for key, place in leaves}
+    places = {place: int.from_bytes(key, "big") for key, place in leaves}
     if len(places) != count:
         raise _bad("keys share a container")
     return places
@@ -141,10 +150,11 @@ def _read_tree(cursor: _Cursor) -> dict[int, int]:
 def _read_containers(cursor: _Cursor) -> dict[int, _Container]:
     """By place: the array in the upper, the position in the lower 32 bits."""
     found: dict[int, _Container] = {}
-    for array in range(cursor.number("<i")):
-        cursor.take(1)
-        for position in range(cursor.number("<i")):
-            mark = cursor.number("<B")
+    (arrays,) = cursor.fields(_INT)
+    for array in range(arrays):
+        _, size = cursor.fields(_ARRAY_HEAD)
+        for position in range(size):
+            (mark,) = cursor.fields(_BYTE)
             if mark > 1:
                 raise _bad("unknown mark of a container")
             if mark:
@@ -153,18 +163,18 @@ def _read_containers(cursor: _Cursor) -> dict[int, _Container]:
 
 
 def _read_container(cursor: _Cursor) -> _Container:
-    kind, cardinality = cursor.number("<B"), cursor.number("<i")
-    if kind == _RUN:
-        head = cursor.take(2)
-        values = cursor.take(4 * int.from_bytes(head, "little"))
-        # Java says how many values there are, too, but does not read it.
-        cardinality = int((np.frombuffer(values, "<u2")[1::2].astype(np.int64) + 1).sum())
-        return _Container(kind, cardinality, head + values)
-    if kind == _BITS:
-        return _Container(kind, cardinality, cursor.take(_BITS_BYTES))
+    kind, cardinality = cursor.fields(_CONTAINER_HEAD)
     if kind == _ARRAY:
         return _Container(kind, cardinality, cursor.take(2 * cardinality))
-    raise _bad("unknown kind of container")
+    if kind == _BITS:
+        return _Container(kind, cardinality, cursor.take(_BITS_BYTES))
+    if kind != _RUN:
+        raise _bad("unknown kind of container")
+    head = cursor.take(2)
+    values = cursor.take(4 * int.from_bytes(head, "little"))
+    # Java says how many values there are, too, but does not read it.
+    cardinality = int((np.frombuffer(values, "<u2")[1::2].astype(np.int64) + 1).sum())
+    return _Container(kind, cardinality, head + values)
 
 
 def _plain(container: _Container) -> _Container:
@@ -190,7 +200,7 @@ def _plain(container: _Container) -> _Container:
 def _node(keys: Sequence[bytes], depth: int, first: int) -> bytes:
     """The subtree of these keys, which share ``depth`` bytes, and have places from ``first`` on."""
     if len(keys) == 1:
-        return struct.pack("<BhB", _LEAF, 0, 0) + keys[0] + struct.pack("<q", first)
+        return _NODE.pack(_LEAF, 0, 0) + _LEAF_BODY.pack(keys[0], first)
     low, high = keys[0], keys[-1]
     at = next(i for i in range(depth, _KEY_BYTES) if low[i] != high[i])
     prefix = low[depth:at]
@@ -200,7 +210,7 @@ def _node(keys: Sequence[bytes], depth: int, first: int) -> bytes:
     for group in groups:
         nodes.append(_node(group, at + 1, first))
         first += len(group)
-    head = struct.pack("<BhB", kind, len(groups), len(prefix)) + prefix
+    head = _NODE.pack(kind, len(groups), len(prefix)) + prefix
     return head + _labels(kind, [group[0][at] for group in groups]) + b"".join(nodes)
 
 
@@ -237,14 +247,10 @@ _OFFSETS_FROM = 4
 
 def _portable(found: Mapping[int, _Container]) -> bytes:
     """The containers by key, keys ascending, as one portable bitmap."""
-    groups = [
-        (high, [(key & 0xFFFF, found[key]) for key in keys])
-        for high, keys in groupby(found, key=lambda key: key >> 16)
-    ]
-    parts = [struct.pack("<Q", len(groups))]
-    for high, containers in groups:
-        parts += [struct.pack("<I", high), _portable32(containers)]
-    return b"".join(parts)
+    parts: list[bytes] = []
+    for high, keys in groupby(found, key=lambda key: key >> 16):
+        parts += [struct.pack("<I", high), _portable32([(k & 0xFFFF, found[k]) for k in keys])]
+    return b"".join([_LONG.pack(len(parts) // 2), *parts])
 
 
 def _portable32(containers: Sequence[tuple[int, _Container]]) -> bytes:
@@ -267,11 +273,11 @@ def _portable32(containers: Sequence[tuple[int, _Container]]) -> bytes:
 def _from_portable(data: bytes) -> Iterator[tuple[int, _Container]]:
     """Keys, ascending, and their containers; the bytes are pyroaring's own."""
     cursor = _Cursor(data)
-    for _ in range(cursor.number("<Q")):
-        high = cursor.number("<I")
-        cookie = cursor.number("<I")
+    (groups,) = cursor.fields(_LONG)
+    for _ in range(groups):
+        high, cookie = cursor.fields(_TWO)
         with_runs = cookie & 0xFFFF == _WITH_RUNS
-        count = (cookie >> 16) + 1 if with_runs else cursor.number("<I")
+        count = (cookie >> 16) + 1 if with_runs else int.from_bytes(cursor.take(4), "little")
         runs = int.from_bytes(cursor.take((count + 7) // 8), "little") if with_runs else 0
         heads = struct.unpack(f"<{2 * count}H", cursor.take(4 * count))
         if not with_runs or count >= _OFFSETS_FROM:
