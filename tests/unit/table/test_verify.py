@@ -15,6 +15,7 @@ from desilt.table.compact import rewrite
 from desilt.table.errors import VerificationFailed
 from desilt.table.rewrite import RewriteOptions
 from desilt.table.table import Table
+from desilt.table.verify import row_hashes
 
 COLUMNS = {"k": "INT NOT NULL", "a": "INT", "b": "STRING", "c": "DOUBLE", "d": "DATE"}
 TURN_OF = {"k": 0, "a": 1, "b": 2, "c": 3, "d": 0}
@@ -222,3 +223,51 @@ def test_one_changed_append_value_is_caught_in_its_columns_turn_only(
                 _compact(appended, sabotage, options)
         else:
             _compact(appended, sabotage, options)
+
+
+# --- nested columns -----------------------------------------------------------------------------
+
+LISTS = pl.List(pl.List(pl.Int64))
+ALIKE: dict[str, pl.Series] = {
+    "lists": pl.Series(
+        [
+            None,
+            [],
+            [None],
+            [[]],
+            [[None]],
+            [[1], [2]],
+            [[1, 2]],
+            [[2, 1]],
+            [[2], [1]],
+            [[1, 2], []],
+        ],
+        dtype=LISTS,
+    ),
+    "rows": pl.Series(
+        [None, {"a": None, "b": None}, {"a": 1, "b": None}, {"a": None, "b": 1}, {"a": 1, "b": 1}]
+    ),
+    "maps": pl.Series(
+        [None, {}, {1: None}, {1: 2}, {2: 1}, {1: 1, 2: 2}, {2: 2, 1: 1}, {1: 2, 2: 1}],
+        dtype=pl.Map(pl.Int64, pl.Int64),
+    ),
+    "rows in lists": pl.Series(
+        [[], [None], [{"a": None}], [{"a": "x"}, None], [None, {"a": "x"}]],
+        dtype=pl.List(pl.Struct({"a": pl.String})),
+    ),
+    "lists in rows": pl.Series(
+        [{"a": [1], "b": [2]}, {"a": [1, 2], "b": []}, {"a": [], "b": [1, 2]}],
+        dtype=pl.Struct({"a": pl.List(pl.Int64), "b": pl.List(pl.Int64)}),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_nested_values_that_look_alike_have_hashes_of_their_own(name: str) -> None:
+    """Nulls and emptiness at every level, the order of elements and of entries."""
+    frame = ALIKE[name].alias("c").to_frame()
+    hashes = row_hashes(frame, ["c"])
+
+    assert len(set(hashes.tolist())) == frame.height
+    later = pl.concat([frame[3:], frame[:3]])
+    assert row_hashes(later, ["c"]).tolist() == [*hashes[3:], *hashes[:3]]

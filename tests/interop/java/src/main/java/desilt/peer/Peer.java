@@ -37,6 +37,7 @@ public final class Peer {
         tables.register(operations);
         Probes.register(operations);
         Refs.register(operations);
+        Bitmaps.register(operations);
         Schemas.register(operations);
         Merges.register(operations);
         new Streams(tables).register(operations);
