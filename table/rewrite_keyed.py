@@ -15,6 +15,7 @@ import polars as pl
 from .ahead import ahead
 from .compaction_rules import CompactionRules, Wrapper
 from .decision import RewritePlan, SectionNames
+from .deletes import Vectors
 from .lookup import Lookup, LookupFiles
 from .lsm.order import order_frame
 from .lsm.slices import slices
@@ -108,7 +109,8 @@ class _KeyedRewrite:
         if self._part.changelog:
             with closing(ahead(context.read_back(changelog, columns))) as back:
                 self._changelog.check(back, self._expected)
-        marks = self._lookup.marks if self._lookup and self._rules.deletion_vectors else {}
+        marked = self._lookup is not None and self._rules.deletion_vectors
+        marks: Vectors = self._lookup.marks if self._lookup and marked else {}
         return PartResult(files, changelog, marks)
 
     # --- merging ----------------------------------------------------------------------------------

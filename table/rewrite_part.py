@@ -10,7 +10,7 @@ from typing import Literal
 import polars as pl
 
 from .data_file import read_columns
-from .deletes import Vectors
+from .deletes import Positions, Vectors
 from .errors import VerificationFailed
 from .evolution import project
 from .format.parquet import ParquetSource
@@ -122,4 +122,4 @@ class PartResult:
 
     outputs: tuple[DataFile, ...]
     changelog: tuple[DataFile, ...] = ()
-    marks: Vectors = field(default_factory=dict)
+    marks: Vectors = field(default_factory=dict[str, Positions])

@@ -81,7 +81,7 @@ class Deduplication:
             _equal(before.get_column(name), after.get_column(name), data_type)
             for name, data_type in self.columns
         ]
-        return np.logical_and.reduce(equal)
+        return np.asarray(np.logical_and.reduce(equal), dtype=np.bool_)
 
 
 def _equal(before: pl.Series, after: pl.Series, data_type: DataType) -> Mask:

@@ -49,6 +49,10 @@ class Feed:
         """Position of each key's oldest record."""
         return self.order[self.starts]
 
+    def key_of(self, place: int) -> int:
+        """The key of the record at this place of the feed."""
+        return int(np.searchsorted(self.ends, place, side="right"))
+
     def column(self, name: str) -> pl.Series:
         """A column in feed order."""
         return self.rows.get_column(name).gather(self.order)

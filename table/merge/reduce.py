@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from ..datatypes import Root
@@ -83,16 +84,15 @@ def reduce_feed(
     Args:
         single: keys whose only record is taken as it is; by default those with one record.
     """
-    if single is None:
-        single = feed.counts == 1
+    lone: Mask = feed.counts == 1 if single is None else single
     match engine:
         case Deduplicate():
-            return _deduplicated(feed, engine, single)
+            return _deduplicated(feed, engine, lone)
         case FirstRow():
-            return _first_rows(feed, rule, engine, single)
+            return _first_rows(feed, rule, engine, lone)
         case PartialUpdate() | Aggregation():
             try:
-                return _combined(feed, engine, single)
+                return _combined(feed, engine, lone)
             except BadRecord as error:
                 raise bad_data(error, key_text(feed, rule, error.key)) from error
 
@@ -119,7 +119,7 @@ def _first_rows(feed: Feed, rule: MergeRule, engine: FirstRow, single: Mask) -> 
     adds = _adds(feed)
     counted = adds | _of_records(feed, single)
     if not engine.ignore_delete and not counted.all():
-        key = int(np.searchsorted(feed.ends, np.flatnonzero(~counted)[0], side="right"))
+        key = feed.key_of(int(np.argmin(counted)))
         raise BadData(NO_RETRACTS, key=key_text(feed, rule, key))
     there = np.flatnonzero(counted)
     at = np.searchsorted(there, feed.starts)
@@ -232,7 +232,7 @@ def _add_plain(
     folded: list[str] = []
     for column in engine.columns:
         form = _form(engine, column)
-        if form in CHOOSING and form is not None:
+        if form is not None and form in CHOOSING:
             if form is not Form.LAST:
                 result.take(column.name, keys, chosen(part, form, column.name))
         elif form is not None and computes(form, column.type):
@@ -266,8 +266,8 @@ def _refuse_nulls(feed: Feed, engine: PartialUpdate, keys: Indices) -> None:
             continue
         nulls = feed.column(column.name).is_null().to_numpy()
         if nulls.any():
-            key = int(np.searchsorted(feed.ends, np.flatnonzero(nulls)[0], side="right"))
-            raise BadRecord(int(keys[key]), Check(pl.lit(value=True), NULL_REFUSED, column.name))
+            key = int(keys[feed.key_of(int(np.argmax(nulls)))])
+            raise BadRecord(key, Check(pl.lit(value=True), NULL_REFUSED, column.name))
 
 
 def _add_folded(
@@ -322,7 +322,7 @@ def _program(engine: PartialUpdate | Aggregation) -> Program:
     return AggregationProgram(engine)
 
 
-def _kinds(state: pl.DataFrame) -> Indices:
+def _kinds(state: pl.DataFrame) -> npt.NDArray[np.int8]:
     """-D where the whole row was removed, or no add was seen."""
     deleted = state.get_column(DELETED).to_numpy()
     if INSERTED in state.columns:

@@ -217,7 +217,6 @@ class EngineHistory:
             key.retired = True
         return self._take(key, kind, row)
 
-
     def _undividing(self, position: int, value: Json) -> Json:
         """Another value where retracting this one would divide by zero."""
         function = self.rules.function(position) if self._legal.folds else None

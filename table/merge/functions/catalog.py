@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Mapping
 
 from ...datatypes import DataType, Root
 from ...errors import UnsupportedFeature
@@ -30,6 +29,9 @@ SUFFIXES = frozenset(
 """What ``fields.<column>.`` may be followed by for functions."""
 
 
+_NULL_KEYS: Mapping[str, NullKeys] = {"merge": "merge", "ignore": "ignore", "error": "error"}
+
+
 class ColumnOptions:
     """``fields.<name>.*`` of one column."""
 
@@ -54,7 +56,8 @@ class ColumnOptions:
     @property
     def nested(self) -> Nested:
         strategy = (self.text("nested-key-null-strategy") or "merge").strip().lower()
-        if strategy not in ("merge", "ignore", "error"):
+        null_keys = _NULL_KEYS.get(strategy)
+        if null_keys is None:
             raise UnsupportedFeature(
                 "option is not supported", option=self.key("nested-key-null-strategy"),
                 value=strategy,
@@ -63,7 +66,7 @@ class ColumnOptions:
             keys=self.names("nested-key"),
             sequence=self.names("nested-sequence-field"),
             limit=self._options.number(self.key("count-limit"), LIMIT_MAX),
-            null_keys=cast(NullKeys, strategy),
+            null_keys=null_keys,
         )
 
 

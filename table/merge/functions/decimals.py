@@ -91,5 +91,6 @@ def _ends(dividend: _Numbers, divisor: _Numbers) -> npt.NDArray[np.bool_]:
 
 
 def _column(values: _Numbers, known: npt.NDArray[np.bool_]) -> pl.Series:
-    kept = np.where(known.astype(np.bool_), values, None)
+    kept = values.copy()
+    kept[~known.astype(np.bool_)] = None
     return pl.Series("value", kept.tolist(), dtype=pl.Int128)
