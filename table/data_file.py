@@ -17,7 +17,7 @@ from .errors import BadData, CorruptTable, first_line
 from .evolution import Projection, project
 from .format.parquet import Chunk, ParquetSource
 from .handle import TableHandle
-from .lsm.order import order_frame, strictly_ascending
+from .lsm.order import ascending, order_frame, strictly_ascending
 from .manifest.entry import DataFile
 from .merge.rule import MergeRule
 from .schema import KIND, SEQUENCE, Field, TableSchema
@@ -77,6 +77,8 @@ def read_columns(
     place: tuple[str, DataFile],
     limit_bytes: int,
     deletions: Positions | None = None,
+    *,
+    unique: bool = True,
 ) -> Iterator[pl.DataFrame]:
     """The file chunk by chunk as the columns ``wanted`` of ``schema``, in file order.
 
@@ -85,6 +87,7 @@ def read_columns(
         place: the file's directory and the file.
         limit_bytes: decoded bytes of a chunk, about.
         deletions: positions of rows that are left out.
+        unique: a key comes once; in changelog files it may come again and again.
 
     Raises:
         FileMissing: no such file.
@@ -99,7 +102,7 @@ def read_columns(
             position=int(deletions[-1]), rows=opened.source.rows,
         )  # fmt: skip
     projection = opened.projection(wanted)
-    check = _OrderCheck(schema, opened.path)
+    check = _OrderCheck(schema, opened.path, unique=unique)
     for chunk in opened.source.chunks(limit_bytes):
         frame = check.passed(opened.read(chunk, projection))
         yield frame if deletions is None else without(frame, chunk.offset, deletions)
@@ -118,7 +121,8 @@ def without(frame: pl.DataFrame, offset: int, deletions: Positions) -> pl.DataFr
 class _OrderCheck:
     """Passes chunks of one file on while they ascend; append tables have no order."""
 
-    def __init__(self, schema: TableSchema, path: str) -> None:
+    def __init__(self, schema: TableSchema, path: str, *, unique: bool) -> None:
+        self._check = strictly_ascending if unique else ascending
         self._rule = MergeRule.of(schema) if schema.keyed else None
         self._path = path
         self._last: pl.DataFrame | None = None
@@ -131,7 +135,7 @@ class _OrderCheck:
                 raise BadData("a key or system column holds nulls", column=name, file=self._path)
         order = order_frame(frame, self._rule.keys, self._rule.key_types)
         joined = order if self._last is None else pl.concat([self._last, order])
-        if not strictly_ascending(joined):
+        if not self._check(joined):
             raise CorruptTable("keys do not ascend in a data file", file=self._path)
         self._last = order.tail(1)
         return frame

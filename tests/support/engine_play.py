@@ -13,6 +13,9 @@ from typing import NoReturn
 
 import pytest
 
+from desilt.table.errors import UnsupportedFeature
+
+from .canonical import ordered
 from .changelog_replay import Misfit, Replay
 from .compaction_check import differences, merged_rows
 from .engine_histories import EngineHistory
@@ -20,7 +23,7 @@ from .engines import Cell, rules_of
 from .histories import Batch, alike
 from .peer_streams import SnapshotChanges, changes
 from .peers import Peer, SnapshotInfo
-from .players import OfPeer, Player
+from .players import Desilt, OfPeer, Player
 from .shapes import Shape
 
 __all__ = ["EnginePlay"]
@@ -143,11 +146,27 @@ class EnginePlay:
         what merging would make of it, and keeps it as it is.
         """
         told = changes(self.java, self.path)
+        for reader in self.readers:
+            if isinstance(reader, Desilt):
+                self._compare_told(reader, told)
         if self.cell.producer in ("none", "input"):
             self._compare_inputs(told, changes(self.java, self.twin))
             return
         if self.history.style != "wild":
             self._replay(told)
+
+    def _compare_told(self, reader: Desilt, told: Sequence[SnapshotChanges]) -> None:
+        """Desilt tells what Java tells, and refuses what only means something once merged."""
+        if self.cell.producer == "none" and self.cell.engine != "deduplicate":
+            with pytest.raises(UnsupportedFeature, match="changelog-producer"):
+                reader.changes(self.shape, self.path)
+            return
+        found = {
+            one["snapshot"]: self._by_key(one) for one in reader.changes(self.shape, self.path)
+        }
+        wanted = {one["snapshot"]: self._by_key(one) for one in told}
+        if found != wanted:
+            self.fail("desilt tells other changes than java", str(found), str(wanted))
 
     def _compare_inputs(
         self, told: Sequence[SnapshotChanges], twin: Sequence[SnapshotChanges]
@@ -163,7 +182,7 @@ class EnginePlay:
         """The rows of a snapshot key after key; buckets come in any order."""
         keys = [1 + self.shape.names.index(name) for name in self.shape.primary_keys]
         rows = sorted(told["rows"], key=lambda row: json.dumps([row[i] for i in keys]))
-        return [json.dumps(row, ensure_ascii=False) for row in rows]
+        return [json.dumps(ordered(row), ensure_ascii=False, sort_keys=True) for row in rows]
 
     def _replay(self, told: Sequence[SnapshotChanges]) -> None:
         replay = Replay(rules_of(self.shape))
