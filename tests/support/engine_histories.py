@@ -20,7 +20,8 @@ from typing import Literal, get_args
 
 from .canonical import Json
 from .engine_model import IllegalMerge, Record, Rules, feed_order, merge, reduce
-from .engines import Cell, column_value, engine_shape, order_values, rules_of
+from .engine_values import column_value, order_values
+from .engines import Cell, engine_shape, rules_of
 from .histories import Batch, Row
 from .shapes import Shape, random_value
 
@@ -145,8 +146,8 @@ class EngineHistory:
     def _value(self, position: int) -> Json:
         if self.rules.nullable[position] and self.rng.random() < 0.25:
             return None
-        blanks, undoable = self.style == "wild", self.retracts and not self.inserts
-        return column_value(self.rng, self.rules, position, blanks=blanks, undoable=undoable)
+        tame, undoable = self.style != "wild", self.retracts and not self.inserts
+        return column_value(self.rng, self.rules, position, tame=tame, undoable=undoable)
 
     def _take(self, key: _Key, kind: str, row: list[Json]) -> Record:
         for name, value in key.values.items():
