@@ -89,14 +89,11 @@ def expected(rules: Rules, one: MergeCase, by: Expected) -> Merged:
 def same(rules: Rules, found: Merged, wanted: Merged) -> bool:
     if found.error or wanted.error:
         return bool(found.error) == bool(wanted.error)
-    return comparable(rules, found) == comparable(rules, wanted)
+    return _plain(rules, found) == _plain(rules, wanted)
 
 
-def comparable(rules: Rules, merged: Merged) -> list[tuple[object, ...] | None]:
-    return [
-        None if r is None else (r.kind, r.sequence, *rules.comparable(r.values))
-        for r in (merged.result, *merged.changelog)
-    ]
+def _plain(rules: Rules, merged: Merged) -> list[Record | None]:
+    return [None if r is None else rules.plain(r) for r in (merged.result, *merged.changelog)]
 
 
 def check(

@@ -90,7 +90,7 @@ def merged_rows(peer: Peer, shape: Shape, cell: Cell, path: Path, snapshot: int)
     for records in by_key.values():
         kept = _read(rules, cell, feed_order(rules, records))
         if kept is not None and kept.is_add:
-            rows.append(list(kept.values))
+            rows.append(list(rules.comparable(kept.values)))
     return alike(rows)
 
 
@@ -194,8 +194,8 @@ class _Check:
             changelog += changes.changelog
             marks |= {(s.file, s.position) for s in found}
         return [
-            *_compare(f"{place} records", bucket.written, kept),
-            *_compare(f"{place} changelog", self._changelog_of(place), changelog),
+            *_compare(self.rules, f"{place} records", bucket.written, kept),
+            *_compare(self.rules, f"{place} changelog", self._changelog_of(place), changelog),
             *self._compare_marks(place, bucket, marks),
         ]
 
@@ -269,14 +269,16 @@ def _all(by_key: Mapping[str, list[_Stored]]) -> list[_Stored]:
     return [stored for some in by_key.values() for stored in some]
 
 
-def _compare(what: str, found: Sequence[Record], wanted: Sequence[Record]) -> list[str]:
-    left = Counter(_text(record) for record in found)
-    right = Counter(_text(record) for record in wanted)
+def _compare(
+    rules: Rules, what: str, found: Sequence[Record], wanted: Sequence[Record]
+) -> list[str]:
+    left = Counter(_text(rules, record) for record in found)
+    right = Counter(_text(rules, record) for record in wanted)
     if left == right:
         return []
     return [f"{what}: extra {list(left - right)[:5]}, missing {list(right - left)[:5]}"]
 
 
-def _text(record: Record) -> str:
-    values = [record.kind, record.sequence, *record.values]
+def _text(rules: Rules, record: Record) -> str:
+    values = [record.kind, record.sequence, *rules.comparable(record.values)]
     return json.dumps(values, ensure_ascii=False, sort_keys=True)

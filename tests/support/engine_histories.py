@@ -207,7 +207,6 @@ class EngineHistory:
         if current is not None and (kind == "-U" or self.rng.random() < 0.5):
             base = current if self._legal.faithful else base
         row = list(base.values) if base else [self._value(i) for i in range(len(self.rules.names))]
-        row = [self._undividing(i, value) for i, value in enumerate(row)]
         if self._legal.blank_deletes:
             row = [
                 None if nullable else value
@@ -217,13 +216,6 @@ class EngineHistory:
         if self._legal.retires(kind):
             key.retired = True
         return self._take(key, kind, row)
-
-
-    def _undividing(self, position: int, value: Json) -> Json:
-        """Another value where retracting this one would divide by zero."""
-        function = self.rules.function(position) if self._legal.folds else None
-        is_zero = value is not None and function == "product" and float(str(value)) == 0
-        return self._value(position) if is_zero else value
 
 
 def _ordering(

@@ -179,6 +179,10 @@ class Rules:
             for i, value in enumerate(values)
         )
 
+    def plain(self, record: Record) -> Record:
+        """A record as it is compared: `comparable`, and of no level."""
+        return replace(record, level=0, values=self.comparable(record.values))
+
     @functools.cached_property
     def compared(self) -> list[int] | None:
         """The columns by which an update is told from no change; None where nobody asks."""
