@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from .canonical import Json
@@ -146,7 +146,8 @@ class EngineHistory:
     def _value(self, position: int) -> Json:
         if self.rules.nullable[position] and self.rng.random() < 0.25:
             return None
-        tame, undoable = self.style != "wild", self.retracts and not self.inserts
+        # Libraries that take inserts alone merge what they write, lone records too.
+        tame, undoable = self.style != "wild" or self.inserts, self.retracts and not self.inserts
         return column_value(self.rng, self.rules, position, tame=tame, undoable=undoable)
 
     def _take(self, key: _Key, kind: str, row: list[Json]) -> Record:
@@ -253,15 +254,24 @@ class _Legal:
         """Whether the library takes such a record wherever it may be merged."""
         if self.rules.ignores_deletes:
             return True
-        given = [_sample(self.rules, i) for i in range(len(self.rules.names))]
-        add = Record("+I", 0, tuple(given))
-        retract = replace(add, kind=kind, sequence=1)
+        add = Record("+I", 0, self._sample(5))
+        late, new = (Record(kind, 0, self._sample(number)) for number in (1, 9))
         try:
-            merge(self.rules, [add, retract])
-            merge(self.rules, [replace(retract, sequence=0), replace(add, sequence=1)])
+            for records in ([add, late], [add, new], [late, add], [new, add]):
+                merge(self.rules, records)
         except IllegalMerge:
             return False
         return True
+
+    def _sample(self, number: int) -> tuple[Json, ...]:
+        """A row of that place in every group."""
+        rng = random.Random(0)
+        row = [column_value(rng, self.rules, i, tame=True) for i in range(len(self.rules.names))]
+        types = list(self.rules.columns.values())
+        for group in set(self.rules.groups.values()):
+            for i, value in zip(group, _ordering(types, group, number), strict=True):
+                row[i] = value
+        return tuple(row)
 
     def kinds(self, *, exists: bool, fresh: bool) -> list[str]:
         """Kinds of retracts that a key may get now; ``fresh`` has no record yet."""
@@ -325,7 +335,3 @@ class _Legal:
             return False
         protected = {self.rules.function(i) for i, g in self.rules.groups.items() if g == group}
         return self.style == "stepwise" or protected <= _ORDERLESS_GROUPS
-
-
-def _sample(rules: Rules, position: int) -> Json:
-    return column_value(random.Random(position), rules, position)
