@@ -25,7 +25,7 @@ from .engines import Cell, engine_shape, rules_of
 from .histories import Batch, Row
 from .shapes import Shape, random_value
 
-__all__ = ["STYLES", "EngineHistory", "Style"]
+__all__ = ["STYLES", "Allowance", "EngineHistory", "Style"]
 
 Style = Literal["steady", "stepwise", "wild"]
 STYLES: tuple[Style, ...] = get_args(Style)
@@ -48,28 +48,35 @@ class _Key:
     retired: bool = False
 
 
-class EngineHistory:
-    """One table's life: its shape, and batches of changes that its engine takes.
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What the libraries that take part can do with a table.
 
     Shapes are drawn until ``accept`` takes one. Without ``retracts`` all changes are +I or +U; with
-    ``inserts`` they are +I, and no batch has a key twice.
+    ``inserts`` they are +I, and no batch has a key twice. With ``tame``, as always but in wild
+    histories, merging a lone record changes nothing of it.
     """
 
+    accept: Callable[[Shape], bool] = lambda shape: True
+    inserts: bool = False
+    retracts: bool = True
+    tame: bool = False
+
+
+class EngineHistory:
+    """One table's life: its shape, and batches of changes that its engine takes."""
+
     def __init__(
-        self,
-        seed: int,
-        cell: Cell,
-        style: Style,
-        *,
-        accept: Callable[[Shape], bool] = lambda shape: True,
-        inserts: bool = False,
-        retracts: bool = True,
+        self, seed: int, cell: Cell, style: Style, allowance: Allowance | None = None
     ) -> None:
+        allowance = allowance or Allowance()
         self.seed, self.cell, self.style = seed, cell, style
-        self.inserts, self.retracts = inserts, retracts
+        self.inserts = allowance.inserts
+        self.retracts = allowance.retracts and not allowance.inserts
+        self._tame = allowance.tame or style != "wild"
         self.rng = random.Random(f"{cell} {style} {seed}")
         self.shape: Shape = engine_shape(self.rng, cell)
-        while not accept(self.shape):
+        while not allowance.accept(self.shape):
             self.shape = engine_shape(self.rng, cell)
         self.rules: Rules = rules_of(self.shape)
         self.log: list[str] = []
@@ -146,9 +153,7 @@ class EngineHistory:
     def _value(self, position: int) -> Json:
         if self.rules.nullable[position] and self.rng.random() < 0.25:
             return None
-        # Libraries that take inserts alone merge what they write, lone records too.
-        tame, undoable = self.style != "wild" or self.inserts, self.retracts and not self.inserts
-        return column_value(self.rng, self.rules, position, tame=tame, undoable=undoable)
+        return column_value(self.rng, self.rules, position, tame=self._tame, undoable=self.retracts)
 
     def _take(self, key: _Key, kind: str, row: list[Json]) -> Record:
         for name, value in key.values.items():

@@ -38,6 +38,7 @@ _REFUSED_OPTIONS: Mapping[tuple[str, str], str] = {
 _MISREAD_TYPES: Mapping[str, str] = {
     r"TIMESTAMP\([789]\)": "its merge cuts nanoseconds off",
     r"MULTISET": "it writes no such type",
+    r"<.*NOT NULL.*>": "it writes no null around a part that takes none",
 }
 _MISREAD_FUNCTIONS: Mapping[tuple[str, str], str] = {
     ("listagg", "STRING"): "it takes a no-break space for blank",
