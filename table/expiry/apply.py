@@ -97,8 +97,8 @@ class _Applier:
         if plan.empty:
             self._missing_hint()
             return self._result(0)
-        self._check()
         consumers = self._expire_consumers()
+        self._check()
         self._delete_rows(plan.snapshots)
         self._check()
         self._delete_metadata(plan.snapshots)

@@ -80,7 +80,7 @@ class ExpiryPlan:
     ``latest``: the newest snapshot looked at; ``looked``: keys of every holder asked; both say
     what is new when the plan is checked again. ``preserved``: the snapshots become long-lived
     changelogs. ``changelogs``: None unless changelogs live longer than snapshots.
-    ``writes_hint``: the EARLIEST hint is missing. ``consumers``: those that are forgotten;
+    ``writes_hint``: the EARLIEST hint is missing or wrong. ``consumers``: those that are forgotten;
     ``consumer_floor``: nothing below it is there for any other any more.
     """
 

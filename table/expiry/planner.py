@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from .. import paths
 from ..handle import TableHandle
 from ..retention import Override, Retention, check_expirable, retention_of
 from ..schema import TableSchema
@@ -172,7 +171,7 @@ class _Planner:
             changelogs=changelogs,
             preserved=self._decoupled,
             clean_directories=self._retention.clean_directories,
-            writes_hint=bool(ids) and not self._handle.storage.exists(paths.earliest_hint(root)),
+            writes_hint=bool(ids) and self._handle.snapshots.earliest_hint() != ids[0],
             consumers=self._finder.idle,
             consumer_floor=self._consumer_floor(snapshots, changelogs),
             protections=protections,

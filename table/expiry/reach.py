@@ -160,9 +160,8 @@ class ReachReader:
     # --- metadata -------------------------------------------------------------------------------
 
     def _metadata(self, holders: Holders) -> Iterator[str]:
-        changelogs = {holder.key for holder in holders.changelogs}
         for holder in holders.all():
-            if holder.key in changelogs:
+            if holder.partial:
                 yield from self._changelog_metadata(holder.snapshot)
             else:
                 yield from self._asked(holder, self._needed(holder))
