@@ -48,7 +48,8 @@ UseReader = Callable[[], InUse]
 class ExpiryResult:
     """What went. ``files``: by kind, those already gone included; ``size_bytes``: as far as known.
 
-    ``left``: ids from the first snapshot that stays to the latest one seen.
+    ``left``: ids from the first snapshot that stays to the latest one seen; ``more``: another run
+    would go on, as what ended this one was only the limit of one run.
     """
 
     snapshots: int
@@ -57,6 +58,7 @@ class ExpiryResult:
     files: dict[str, int]
     size_bytes: int
     left: int
+    more: bool = False
 
     @property
     def files_total(self) -> int:
@@ -124,6 +126,7 @@ class _Applier:
             files={str(kind): int(n) for kind, n in files.group_by("kind").len().iter_rows()},
             size_bytes=int(files["size_bytes"].sum()),
             left=plan.left,
+            more=plan.snapshots.more or (plan.changelogs is not None and plan.changelogs.more),
         )
 
     # --- steps ----------------------------------------------------------------------------------

@@ -53,6 +53,11 @@ class Part:
     def empty(self) -> bool:
         return not self.going
 
+    @property
+    def more(self) -> bool:
+        """Whether another run would go on from here."""
+        return not self.empty and any(bound.again for bound in self.bounds)
+
     def counts(self) -> dict[str, int]:
         """Files by kind; every kind is there."""
         found = dict(self.files.group_by("kind").len().iter_rows())

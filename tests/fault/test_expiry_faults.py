@@ -6,6 +6,7 @@ Whatever happens, what stays can be read; and the next expiry ends where an undi
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,8 +40,15 @@ from support.faulty import (
 from support.reachable import names_below, needed_by
 
 from desilt.table import paths
-from desilt.table.errors import CommitConflict, StorageUnavailable, TableError
-from desilt.table.expire import ExpiryResult, Override, expire
+from desilt.table.errors import CommitConflict, FileMissing, StorageUnavailable, TableError
+from desilt.table.expire import (
+    ExpiryResult,
+    InUse,
+    Override,
+    apply_expiry,
+    expire,
+    plan_expiry,
+)
 from desilt.table.snapshot import Snapshot
 from desilt.table.table import Table
 
@@ -316,8 +324,6 @@ def test_a_table_made_anew_in_the_same_place_is_left_alone(small: Table, tmp_pat
 
 
 def test_a_plan_whose_table_changed_says_what_changed(small: Table, tmp_path: Path) -> None:
-    from desilt.table.expire import InUse, apply_expiry, plan_expiry
-
     root = copied(small, tmp_path)
     handle = handle_on(root, FaultyStorage(), later())
     plan = plan_expiry(handle, KEEP)
@@ -346,3 +352,46 @@ def test_a_plan_whose_table_changed_says_what_changed(small: Table, tmp_path: Pa
 
 def _touched(snapshot: Snapshot) -> bytes:
     return snapshot.content + b"\n"
+
+
+def test_expiry_runs_beside_a_busy_writer_and_readers(tmp_path: Path) -> None:
+    """Each has a thread; expiry keeps one snapshot alone, as no table should ask it to."""
+    table = keyed_table(tmp_path, options={"manifest.merge-min-count": "4"})
+    table.write(upserts(3, "first-"))
+    ending = threading.Event()
+    expired: list[int] = []
+    failures: list[BaseException] = []
+
+    def until_the_end(act: Callable[[Table], object]) -> None:
+        try:
+            while not ending.is_set():
+                act(reopened(table, clock=later()))
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    def expire_one(other: Table) -> None:
+        with suppress(CommitConflict):
+            expired.append(other.expire(retain_max=1).snapshots)
+
+    def read(other: Table) -> None:
+        with suppress(FileMissing):  # what a reader of an expired snapshot gets
+            assert other.scan().collect().height >= 3
+
+    threads = [threading.Thread(target=until_the_end, args=(act,)) for act in (expire_one, read)]
+    for thread in threads:
+        thread.start()
+    for number in range(20):
+        table.write(upserts(3, f"v{number}-", start=number))
+        if number % 3 == 2:
+            table.compact("full")
+    ending.set()
+    for thread in threads:
+        thread.join()
+
+    assert failures == []
+    assert sum(expired) > 5
+    assert [row[0] for row in rows_of(table)] == sorted(range(22), key=lambda k: repr((k,)))
+    table.expire(retain_max=1)
+    latest = refs.latest_of(table).id
+    assert names_below(table.path) == needed_by(table.path, paths.snapshot_file(table.path, latest))
