@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from os.path import dirname
 from pathlib import Path
 
 import pytest
@@ -53,25 +54,25 @@ from desilt.table.snapshot import Snapshot
 from desilt.table.table import Table
 
 KEEP = Override(retain_min=2, retain_millis=0)
+CHANGING = MUTATIONS | {"delete"}
 DECOUPLED = {"changelog.num-retained.min": "4", "changelog.num-retained.max": "4"}
 
 
 def built(folder: Path, options: dict[str, str]) -> Table:
-    """Seven snapshots; a tag, a branch without its tag and a consumer that was forgotten."""
+    """Five snapshots; a tag, a branch without its tag and a consumer that was forgotten."""
     clock = ManualClock()
     options = {"manifest.merge-min-count": "3", "consumer.expiration-time": "1 h", **options}
     table = keyed_table(folder, clock=clock, options=options)
-    for number in range(4):
+    for number in range(3):
         table.write(upserts(4, f"v{number}-"))
         clock.advance(60)
         if number == 0:
-            refs.create_tag(table, "first", 1)
-        if number % 2:
-            table.compact("full")
-        if number == 1:
-            refs.create_tag(table, "branched", 2)
+            refs.create_tag(table, "branched", 1)
             refs.create_branch(table, "b", "branched")
             refs.delete_tag(table, "branched")
+        if number == 1:
+            table.compact("full")
+            refs.create_tag(table, "compacted", 3)
     table.write(upserts(2, "last-"))
     refs.consumer(table, "gone", 1, modified=START_MILLIS)
     return table
@@ -142,8 +143,7 @@ class Undisturbed:
     @property
     def first_change(self) -> int:
         """The first call that changes anything."""
-        changing = MUTATIONS | {"delete"}
-        return next(at for at, call in enumerate(self.calls) if call.method in changing)
+        return next(at for at, call in enumerate(self.calls) if call.method in CHANGING)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def undisturbed(table: Table, tmp_path_factory: pytest.TempPathFactory) -> Undis
 
     assert result.snapshots == len(table.handle.snapshots.ids()) - 2
     assert result.consumers == 1
-    assert result.files["data"] > 0
+    assert result.files.get("data", 0) > 0 or result.changelogs > 0
     readable(root, table)
     latest = refs.latest_of(table).id
     assert rows_of(reopened(root), latest) == rows_of(table, latest)
@@ -208,24 +208,32 @@ def test_whatever_happens_at_a_call_the_next_run_ends_alike(
 def interrupted(
     table: Table, tmp_path: Path, act: Callable[[Table], object]
 ) -> list[tuple[str, str]]:
-    """Expire again and again, with ``act`` done at another moment each time; roots, and where.
-
-    Calls of one kind in a row are one moment.
-    """
+    """Expire again and again, with ``act`` done at another moment each time; roots, and where."""
     counted = FaultyStorage()
     run(copied(table, tmp_path / "counted"), counted)
     found: list[tuple[str, str]] = []
-    last = ""
-    for at, call in enumerate(counted.calls):
-        where = f"{call.method} {call.path.removeprefix(str(tmp_path / 'counted'))}"
-        kind, last = last, where.rpartition("/")[0]
-        if kind == last and call.method != "list":
-            continue
+    for at in moments(counted.calls):
         root = copied(table, tmp_path / f"{at}")
         storage = _ActsAt(at, partial(_act_on, root, act))
         with suppress(TableError):
             expire(handle_on(root, storage, later()), KEEP)
-        found.append((root, where))
+        call = counted.calls[at]
+        where = call.path.removeprefix(str(tmp_path / "counted"))
+        found.append((root, f"{call.method} {where}"))
+    return found
+
+
+def moments(calls: list[Call]) -> list[int]:
+    """Calls before which somebody else may act with another effect than before the call before:
+    one of each kind in a row, and one look between two steps that change something."""
+    found: list[int] = []
+    last, changed, begun = "", False, False
+    for at, call in enumerate(calls):
+        kind = f"{call.method} {call.path if call.method == 'list' else dirname(call.path)}"
+        changes = call.method in CHANGING
+        if kind != last and (changes or changed or not begun):
+            found.append(at)
+        last, changed, begun = kind, changes, begun or changes
     return found
 
 

@@ -297,6 +297,14 @@ def test_idle_consumers_are_forgotten_and_hold_nothing(tmp_path: Path) -> None:
     assert [p.name for p in Path(table.path, "consumer").iterdir()] == ["consumer-alive"]
 
 
+def test_idle_consumers_of_a_table_without_snapshots_are_forgotten(tmp_path: Path) -> None:
+    table = keyed_table(tmp_path, options={"consumer.expiration-time": "1 h"})
+    refs.consumer(table, "idle", 1, modified=START_MILLIS - 3_600_001)
+
+    assert table.expire().consumers == 1
+    assert table.expire().consumers == 0
+
+
 def test_a_consumer_that_moves_in_the_last_moment_is_kept(tmp_path: Path) -> None:
     table = busy(tmp_path, options={"consumer.expiration-time": "1 h"})
     refs.consumer(table, "slow", 1, modified=START_MILLIS - 2 * 3_600_000)
@@ -473,6 +481,7 @@ def test_metadata_is_read_once_by_a_reader_that_is_kept(table: Table) -> None:
     names = NameReader(handle)
     plan_expiry(handle, KEEP_ONE, names=names)
     first = storage.count("read", "/manifest/manifest-list-")
+    assert plan_expiry(handle, Override(retain_min=9), names=names).empty
     plan_expiry(handle, KEEP_ONE, names=names)
 
     assert first == 10
