@@ -18,7 +18,7 @@ from polars.io.plugins import register_io_source
 from . import paths
 from .compaction_rules import CompactionRules
 from .data_file import read_columns
-from .deletes import Vectors, read_vectors
+from .deletes import Vectors
 from .errors import InvalidRequest, TableError, naming
 from .handle import TableHandle
 from .lsm.run import LsmFile, lsm_file
@@ -36,6 +36,7 @@ from .row import decode_row, series_from_values
 from .schema import Field, TableSchema
 from .snapshot import Snapshot
 from .supported import check_table
+from .vector_files import vectors_in
 
 SCAN_CHUNK_BYTES = 24 * 1024 * 1024
 
@@ -183,15 +184,7 @@ class _Reader:
             return {}
         given = PlanInput(self._snapshot, self.schema, self._live)
         found = deletion_files(self._metadata, given, BucketKey(partition, bucket))
-        return {
-            name: positions
-            for entry in found
-            for name, positions in read_vectors(
-                self._handle.storage,
-                paths.index_file(self._handle.root, entry.file_name),
-                entry.deletions or (),
-            ).items()
-        }
+        return vectors_in(self._handle, found)
 
     def _holds(self, partition: bytes, predicate: pl.Expr) -> bool:
         keys = self.schema.partition_keys
