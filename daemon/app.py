@@ -1,6 +1,7 @@
 """The running daemon: looks, decides, acts, again and again.
 
-A *tick* looks at every table, judges all buckets, and starts what the budgets allow. A task that
+A *tick* looks at every table, judges all buckets, and starts what the budgets allow; then it offers
+the tables to expiry, which goes on beside all that (`expiry.py`). A task that
 ends makes its table looked at and judged at once, and starts what waits next, so that between two
 ticks work goes on as fast as it can.
 
@@ -25,6 +26,7 @@ from .clock import Clock
 from .config import CatalogConfig
 from .engine import Engine
 from .executor import Executor
+from .expiry import Expirer
 from .journal import Journal
 from .listen import (
     BacklogMeasured,
@@ -75,6 +77,8 @@ class AppParts:
     listener: Listener
     pool: Pool
     """Where tasks run; with as many threads as may run at once."""
+    expiry_pool: Pool
+    """Where snapshots are expired; one thread is enough."""
 
 
 class App:
@@ -92,6 +96,7 @@ class App:
         )
         self._sweeper = Sweeper(parts.engine, journal, clock, listener)
         self._executor = Executor(parts.engine, journal, clock, listener)
+        self._expirer = Expirer(parts.engine, parts.rules, parts.expiry_pool, clock, listener)
         self._mutex = threading.Condition(threading.Lock())  # notified when a task is over
         self._backlog = Backlog()
         self._running: dict[BucketKey, Task] = {}
@@ -105,6 +110,7 @@ class App:
         try:
             tables, changed = self._look()
             began = self._fill()
+            self._expirer.offer(self._fleet.tables)
         except Exception as error:  # noqa: BLE001  the scheduler's thread must live on
             self._tell(TickFailed(describe(error)))
         else:
@@ -117,6 +123,7 @@ class App:
     def drain(self, limit_seconds: float) -> bool:
         """Start nothing more and wait for what runs; whether all of it ended in time."""
         started = self._clock.monotonic()
+        self._expirer.stop()
         with self._mutex:
             self._draining = True
             self._mutex.wait_for(lambda: not self._running, limit_seconds)
@@ -127,6 +134,7 @@ class App:
     def close(self) -> None:
         """After `drain`, when the workers are stopped: wait for the threads, save counters."""
         self._parts.pool.shutdown(wait=True)
+        self._parts.expiry_pool.shutdown(wait=True)
         self._fleet.save_all_spend()
 
     @property

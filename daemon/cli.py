@@ -14,6 +14,7 @@ import typer
 from .cmd_check_config import check_config
 from .cmd_compact import compact
 from .cmd_demo import demo
+from .cmd_expire import expire_snapshots
 from .cmd_explain import explain
 from .cmd_resume import resume
 from .cmd_run import run
@@ -30,6 +31,7 @@ for _name, _command in (
     ("scan", scan),
     ("explain", explain),
     ("compact", compact),
+    ("expire", expire_snapshots),
     ("run", run),
     ("check-config", check_config),
     ("resume", resume),

@@ -60,6 +60,21 @@ class CatalogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
     A relative path starts at the working directory of the daemon."""
 
 
+class SnapshotsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """Which snapshots stay. What is not given is the table's own (`snapshot.num-retained.min` and
+    `.max`, `snapshot.time-retained`); an empty section means all of it is."""
+
+    retain_min: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Keep at least so many snapshots, however old."""
+
+    retain_max: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Keep at most so many, however young. Given alone, it takes the other bound along where the
+    two would contradict each other."""
+
+    retain_age: Duration | None = None
+    """Keep what is younger, as `90m`, `12h` or `7d`, beyond `retain-min` and up to `retain-max`."""
+
+
 class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """Which tables are judged by which rule. The most specific `match` wins."""
 
@@ -72,6 +87,11 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
     compaction: dict[str, Any]
     """`kind` names the rule (`universal`, `amplification` or one that an installed package adds);
     the other keys are that rule's own, with defaults that are safe in production."""
+
+    snapshots: SnapshotsConfig | None = None
+    """Expire old snapshots of these tables, and the files that only they hold; `{}` does it by the
+    options of each table. Without it snapshots stay until somebody else expires them. Tags,
+    branches, consumers and running tasks keep what they need."""
 
 
 class BudgetsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
@@ -265,6 +285,9 @@ class _Decoder:
             check_pattern(policy.match)
         except PolicyConfigError as error:
             raise ConfigError(self._file, f"{key}.{error.key}", error.problem) from error
+        bounds = policy.snapshots or SnapshotsConfig()
+        if bounds.retain_max is not None and (bounds.retain_min or 0) > bounds.retain_max:
+            raise ConfigError(self._file, f"{key}.snapshots.retain-min", "more than retain-max")
         try:
             policy_from_config(policy.compaction)
         except PolicyConfigError as error:
@@ -277,6 +300,8 @@ class _Decoder:
 def _decode(kind: type, value: object) -> object:
     if kind is Size:
         return parse_size(value)
+    if kind is Duration:
+        return parse_duration(value)
     if kind is ScanInterval:
         return _decode_interval(value)
     raise NotImplementedError(kind)

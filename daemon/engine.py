@@ -25,6 +25,7 @@ from ..table.compact import (
     sweep,
 )
 from ..table.decision import Mode, PlanOptions
+from ..table.expire import ExpiryResult, NameReader, Override, UseReader, expire
 from ..table.handle import TableHandle
 from ..table.observe import TableObserver
 from ..table.storage import LocalStorage
@@ -99,6 +100,10 @@ class Engine(Protocol):
         """Find out whether a dead task was committed; remove what it left otherwise."""
         ...
 
+    def expire(self, path: str, override: Override, in_use: UseReader) -> ExpiryResult:
+        """Drop old snapshots of an opened table; one run."""
+        ...
+
 
 class Rewriter:
     """Rewrites in warm workers; ``turn``: which quarter of the columns is compared first."""
@@ -140,6 +145,7 @@ class TableEngine:
         # One committer per table for as long as the daemon runs: it remembers what it published
         # last, and commits that again if another engine replaced it meanwhile.
         self._committers: dict[str, Committer] = {}
+        self._names: dict[str, NameReader] = {}
 
     def tables(self, warehouse: str) -> Sequence[str]:
         """Names ``db.t`` of the tables there, sorted."""
@@ -168,6 +174,12 @@ class TableEngine:
         """Find out whether a dead task was committed; remove what it left otherwise."""
         handle = TableHandle(task.table, task.path, LocalStorage())
         return sweep(handle, task.task_id, task.partition, task.bucket)
+
+    def expire(self, path: str, override: Override, in_use: UseReader) -> ExpiryResult:
+        """Drop old snapshots of an opened table; metadata read once stays read."""
+        handle = self._committers[path].handle
+        names = self._names.setdefault(path, NameReader(handle))
+        return expire(handle, override, in_use=in_use, names=names)
 
 
 def plan_options(limits: PickLimits, mode: Mode = "minor") -> PlanOptions:

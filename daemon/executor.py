@@ -38,6 +38,9 @@ class Executor:
         except Exception as error:  # noqa: BLE001  decided by type in outcome.py
             seconds = self._clock.monotonic() - started
             finished = Finished(task, outcome_of(error), seconds, error=error)
+        finally:
+            with table.lock:
+                table.reading.pop(task.task_id, None)
         return finished
 
     def _run(self, task: Task, table: Watched, started: float) -> Finished:
@@ -61,12 +64,15 @@ class Executor:
     def _plan(self, task: Task, table: Watched) -> CompactionPlan | None:
         key = task.key
         with table.lock:
-            return table.observer.plan(
+            plan = table.observer.plan(
                 key.partition,
                 key.bucket,
                 task.task_id,
                 plan_options(task.proposal.limits),
             )
+            if plan is not None:  # before the lock is left: expiry asks behind the same one
+                table.reading[task.task_id] = plan.snapshot_id
+            return plan
 
     def _close(self, task: Task, outcome: Outcome, detail: Mapping[str, object]) -> None:
         """A task that cannot be closed is swept later, which finds it committed or clean."""

@@ -245,6 +245,43 @@ class SweepFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ExpiryFinished(Event):
+    """Old snapshots of a table went, or none were due. ``files``: that went with them; ``left``:
+    snapshots that stay."""
+
+    name = "expiry.finished"
+    table: str
+    snapshots: int
+    changelogs: int
+    consumers: int
+    files: int
+    size_bytes: int
+    left: int
+    duration_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiryFailed(Event):
+    """Expiry of a table failed and is tried again later; the table goes on being compacted."""
+
+    name = "expiry.failed"
+    level = "warning"
+    table: str
+    next: Next
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExpirySkipped(Event):
+    """A table's snapshots are left alone: desilt does not understand what they hold."""
+
+    name = "expiry.skipped"
+    level = "warning"
+    table: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerRestarted(Event):
     """A worker process was replaced: ``crashed``, ``panicked``, ``timed-out`` or ``grown``."""
 

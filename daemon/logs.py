@@ -13,7 +13,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
 from .config import LogsConfig
-from .listen import Event, TaskFinished, TaskStarted, TickFinished
+from .listen import Event, ExpiryFinished, TaskFinished, TaskStarted, TickFinished
 from .task import Finished, Outcome, Task
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -55,6 +55,8 @@ class LogListener:
         level = _LEVELS[event.level]
         if isinstance(event, TickFinished) and not (event.changed or event.due):
             level = _LEVELS["debug"]  # nothing moved: nothing to read on a good day
+        if isinstance(event, ExpiryFinished) and not (event.files or event.consumers):
+            level = _LEVELS["debug"]
         if isinstance(event, TaskFinished):
             level = _task_level(event.finished)
         self._logger.log(level, event.name, **_values(event))

@@ -23,6 +23,9 @@ from .listen import (
     CatalogFailed,
     CommitRepublished,
     Event,
+    ExpiryFailed,
+    ExpiryFinished,
+    ExpirySkipped,
     HoldsCounted,
     JournalFailed,
     LeftoversSwept,
@@ -47,7 +50,8 @@ from .task import ACTIONS, Finished, Outcome
 RESOLUTIONS = ("rebuilt", "replanned", "readded", "republished", "unknown")
 DIRECTIONS = ("read", "written")
 RESTARTS = ("crashed", "panicked", "timed-out", "grown")
-FAILURES = ("table", "catalog", "policy", "journal", "sweep", "tick")
+FAILURES = ("table", "catalog", "policy", "journal", "sweep", "expiry", "tick")
+EXPIRE = "expire"  # what the label ``action`` says of expiry, which is no task of a bucket
 # A minor compaction of small files takes a tenth of a second, a full one of a large bucket an hour.
 TASK_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 TICK_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -67,6 +71,7 @@ class MetricsListener:
         self._known: set[str] = set()
         self._make_work_metrics(registry)
         self._make_table_metrics(registry)
+        self._make_expiry_metrics(registry)
         self._make_health_metrics(registry)
 
     def _make_work_metrics(self, registry: CollectorRegistry) -> None:
@@ -112,7 +117,8 @@ class MetricsListener:
         )
         self._last_success = Gauge(
             "desilt_last_success_timestamp_seconds",
-            "When a task of the table last published a snapshot, by table and action",
+            "When a task of the table last published a snapshot, or an expiry went through, by"
+            " table and action",
             ["table", "action"],
             registry=registry,
         )
@@ -140,6 +146,26 @@ class MetricsListener:
         self._skipped = Counter(
             "desilt_skipped_tables_total",
             "Times a table was left alone because desilt does not understand it",
+            registry=registry,
+        )
+
+    def _make_expiry_metrics(self, registry: CollectorRegistry) -> None:
+        self._snapshots = Gauge(
+            "desilt_snapshots",
+            "Snapshots of the table after the last expiry, by table",
+            ["table"],
+            registry=registry,
+        )
+        self._expired_snapshots = Counter(
+            "desilt_expired_snapshots_total",
+            "Snapshots that were expired, by table",
+            ["table"],
+            registry=registry,
+        )
+        self._expired_files = Counter(
+            "desilt_expired_files_total",
+            "Files that went with expired snapshots, by table",
+            ["table"],
             registry=registry,
         )
 
@@ -201,6 +227,8 @@ class MetricsListener:
                 self._restarts.labels(reason).inc()
             case LeftoversSwept():
                 self._swept.inc(event.deleted)
+            case ExpiryFinished():
+                self._expired(event)
             case _:
                 self._failure(event)
 
@@ -208,6 +236,8 @@ class MetricsListener:
         match event:
             case TableSkipped():
                 self._skipped.inc()
+            case ExpiryFailed() | ExpirySkipped():
+                self._failures.labels("expiry").inc()
             case TableFailed() | TableHalted() | BucketQuarantined():
                 self._failures.labels("table").inc()
             case CatalogFailed():
@@ -245,6 +275,12 @@ class MetricsListener:
             case _:
                 pass
 
+    def _expired(self, event: ExpiryFinished) -> None:
+        self._snapshots.labels(event.table).set(event.left)
+        self._expired_snapshots.labels(event.table).inc(event.snapshots)
+        self._expired_files.labels(event.table).inc(event.files)
+        self._last_success.labels(event.table, EXPIRE).set_to_current_time()
+
     def _scanned(self, event: TableScanned) -> None:
         self._runs_max.labels(event.table).set(event.sorted_runs_max)
         if event.write_amplification is not None:
@@ -258,9 +294,11 @@ class MetricsListener:
                     self._tasks.labels(table, action, outcome.value)
         for direction in DIRECTIONS:
             self._rewritten.labels(table, direction)
+        self._expired_snapshots.labels(table)
+        self._expired_files.labels(table)
 
     def _forget_table(self, table: str) -> None:
         """A gauge of a table that is gone would stand still for ever; its counters are history."""
-        for gauge in (self._amplification, self._runs_max):
+        for gauge in (self._amplification, self._runs_max, self._snapshots):
             gauge.remove_by_labels({"table": table})
         self._last_success.remove_by_labels({"table": table})

@@ -54,6 +54,8 @@ class Watched:
     spend_saved: float | None = None
     published: float | None = None
     """When something was published last, on the monotonic clock."""
+    reading: dict[str, int] = field(default_factory=dict[str, int])
+    """Running tasks by id, and the snapshot that each was planned from; behind ``lock``."""
 
 
 class Fleet:

@@ -22,6 +22,7 @@ from ..policies.admit import BucketKey, Proposal, proposals_from
 from ..policies.api import Policy, judge_with
 from ..policies.errors import PolicyError
 from ..policies.match import best_rule
+from ..table.expire import Override
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Rule:
     name: str
     match: str
     policy: Policy
+    snapshots: Override | None = None
+    """Which snapshots stay; None: this is not for us to say."""
 
 
 @dataclass(frozen=True, slots=True)

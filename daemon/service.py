@@ -17,9 +17,10 @@ from types import FrameType
 from prometheus_client import CollectorRegistry
 
 from ..policies.registry import load_registry
+from ..table.expire import Override
 from .app import App, AppOptions, AppParts
 from .clock import SystemClock
-from .config import Config
+from .config import Config, SnapshotsConfig
 from .engine import Rewriter, TableEngine
 from .journal import Journal
 from .listen import DaemonStarted, Listeners, WorkerRestarted
@@ -69,9 +70,15 @@ class Service:
             )
             engine = TableEngine(Rewriter(supervisor, config.verify, journal.task_count()))
             options = app_options(config)
-            pool = ThreadPoolExecutor(options.concurrent, thread_name_prefix="task")
             parts = AppParts(
-                engine, config.catalogs, rules_of(config), journal, SystemClock(), listeners, pool
+                engine,
+                config.catalogs,
+                rules_of(config),
+                journal,
+                SystemClock(),
+                listeners,
+                pool=ThreadPoolExecutor(options.concurrent, thread_name_prefix="task"),
+                expiry_pool=ThreadPoolExecutor(1, thread_name_prefix="expiry"),
             )
             app = App(parts, options)
             server = Server(config.server.listen, app, registry)
@@ -133,6 +140,18 @@ def rules_of(config: Config) -> tuple[Rule, ...]:
     """The policies of the YAML, each made once."""
     registry = load_registry()
     return tuple(
-        Rule(policy.name, policy.match, registry.policy_from(policy.compaction))
+        Rule(
+            policy.name,
+            policy.match,
+            registry.policy_from(policy.compaction),
+            None if policy.snapshots is None else override_of(policy.snapshots),
+        )
         for policy in config.policies
     )
+
+
+def override_of(snapshots: SnapshotsConfig) -> Override:
+    """The section's bounds; what it leaves out is the table's own."""
+    age = snapshots.retain_age
+    millis = None if age is None else int(age * 1000)
+    return Override(snapshots.retain_min, snapshots.retain_max, millis)

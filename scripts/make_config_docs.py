@@ -27,8 +27,9 @@ from desilt.daemon.config import (
     ScanInterval,
     SchedulerConfig,
     ServerConfig,
+    SnapshotsConfig,
 )
-from desilt.daemon.units import Size
+from desilt.daemon.units import Duration, Size
 from desilt.policies.registry import BUILT_INS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,6 +46,7 @@ SECTIONS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("", Config),
     ("catalogs[]", CatalogConfig),
     ("policies[]", PolicyConfig),
+    ("policies[].snapshots", SnapshotsConfig),
     ("scheduler", SchedulerConfig),
     ("scheduler.budgets", BudgetsConfig),
     ("executor", ExecutorConfig),
@@ -106,7 +108,10 @@ def table(struct: type[msgspec.Struct], source: str) -> str:
     rows = ["| Key | Value | Default | Meaning |", "|---|---|---|---|"]
     for field in msgspec.structs.fields(struct):
         meaning = meanings[field.name]  # a field without a docstring fails here, and should
-        row = (f"`{field.encode_name}`", kind_of(hints[field.name]), default_of(field), meaning)
+        kind = kind_of(hints[field.name])
+        absent = field.default is None and kind == "section, below"
+        default = "absent" if absent else default_of(field)
+        row = (f"`{field.encode_name}`", kind, default, meaning)
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
     return "\n".join(rows) + "\n"
 
@@ -130,6 +135,8 @@ def kind_of(hint: Any) -> str:
         return "section, below"
     if hint is Size:
         return "size"
+    if hint is Duration:
+        return "duration"
     if hint is ScanInterval:
         return "duration or cron"
     inner = get_args(hint)

@@ -16,6 +16,7 @@ from . import paths
 from .commit import CommitOutcome, Committer, removed, upgraded
 from .commit_files import CommitRequest, IndexChange
 from .errors import CommitConflict, FileMissing, InvalidRequest, OutcomeUnknown, TableError
+from .expiry.holders import read_holders
 from .handle import TableHandle
 from .manifest.entry import DataFile, EntryKind, ManifestEntry
 from .metadata import MetadataReader
@@ -166,8 +167,8 @@ def sweep(handle: TableHandle, task_id: str, partition: str, bucket: int) -> Swe
     """Remove what a dead task left behind: its files that no snapshot reaches, and only those.
 
     Of snapshots and hints that were never finished, whoever of us began them, those go that are
-    long dead: their names cannot tell the task. A task that runs must not be swept. Tags and
-    branches cannot hold files that no snapshot of the main branch ever held.
+    long dead: their names cannot tell the task. A task that runs must not be swept. Tags, branches
+    and long-lived changelogs hold files whose snapshot has expired since.
 
     Raises:
         InvalidRequest: not the id of a task; an empty one would match every file.
@@ -223,7 +224,7 @@ class _Reach:
 
 
 def _reachable(handle: TableHandle, task_id: str) -> _Reach:
-    """Names with the task's id that some retained snapshot uses, and whether it was committed."""
+    """Names with the task's id that somebody can still read, and whether it was committed."""
     store = handle.snapshots
     latest, earliest = store.latest_id(), store.earliest_id()
     reader = MetadataReader(handle)
@@ -239,4 +240,11 @@ def _reachable(handle: TableHandle, task_id: str) -> _Reach:
         except FileMissing:
             if store.find(snapshot_id) is not None:
                 raise  # a live snapshot that cannot be read protects what we cannot see
+    for holder in read_holders(handle, (), changelogs=True).besides_kept():
+        committed = committed or holder.snapshot.commit_user == commit_user(task_id)
+        try:
+            names |= _names_in(reader, holder.snapshot, task_id)
+        except FileMissing:
+            if not holder.partial and handle.storage.exists(holder.path):
+                raise
     return _Reach(frozenset(n for n in names if task_id in n), committed)

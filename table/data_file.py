@@ -18,7 +18,7 @@ from .evolution import Projection, project
 from .file_stats import ColumnBounds
 from .format.parquet import Chunk, ParquetSource
 from .handle import TableHandle
-from .lsm.order import order_frame, strictly_ascending
+from .lsm.order import ascending, order_frame, strictly_ascending
 from .manifest.entry import DataFile
 from .merge.rule import MergeRule
 from .schema import KIND, SEQUENCE, Field, TableSchema
@@ -118,6 +118,8 @@ def read_columns(
     place: tuple[str, DataFile],
     limit_bytes: int,
     deletions: Positions | None = None,
+    *,
+    unique: bool = True,
 ) -> Iterator[pl.DataFrame]:
     """The file chunk by chunk as the columns ``wanted`` of ``schema``, in file order.
 
@@ -126,6 +128,7 @@ def read_columns(
         place: the file's directory and the file.
         limit_bytes: decoded bytes of a chunk, about.
         deletions: positions of rows that are left out.
+        unique: a key comes once; in changelog files it may come again and again.
 
     Raises:
         FileMissing: no such file.
@@ -136,7 +139,7 @@ def read_columns(
     opened = OpenFile(handle, schema, *place)
     opened.check_deletions(deletions)
     projection = opened.projection(wanted)
-    check = OrderCheck(schema, opened.path)
+    check = OrderCheck(schema, opened.path, unique=unique)
     for chunk in opened.source.chunks(limit_bytes):
         frame = check.passed(opened.read(chunk, projection))
         yield frame if deletions is None else without(frame, chunk.offset, deletions)
@@ -158,7 +161,8 @@ class OrderCheck:
     ``columns``: those that it must be given.
     """
 
-    def __init__(self, schema: TableSchema, path: str) -> None:
+    def __init__(self, schema: TableSchema, path: str, *, unique: bool = True) -> None:
+        self._check = strictly_ascending if unique else ascending
         self._rule = MergeRule.of(schema) if schema.keyed else None
         self.columns = () if self._rule is None else (*self._rule.keys, SEQUENCE, KIND)
         self._path = path
@@ -172,7 +176,7 @@ class OrderCheck:
                 raise BadData("a key or system column holds nulls", column=name, file=self._path)
         order = order_frame(frame, self._rule.keys, self._rule.key_types)
         joined = order if self._last is None else pl.concat([self._last, order])
-        if not strictly_ascending(joined):
+        if not self._check(joined):
             raise CorruptTable("keys do not ascend in a data file", file=self._path)
         self._last = order.tail(1)
         return frame

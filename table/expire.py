@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from .errors import CommitConflict
 from .expiry.apply import ExpiryResult, UseReader, apply_expiry
+from .expiry.files import FileKind
 from .expiry.names import NameReader
 from .expiry.plan import ExpiryPlan
 from .expiry.planner import plan_expiry
@@ -19,9 +20,11 @@ from .retention import Override
 __all__ = [
     "ExpiryPlan",
     "ExpiryResult",
+    "FileKind",
     "InUse",
     "NameReader",
     "Override",
+    "UseReader",
     "apply_expiry",
     "expire",
     "plan_expiry",
@@ -39,7 +42,7 @@ def expire(
     in_use: UseReader = lambda: NOTHING_IN_USE,
     names: NameReader | None = None,
 ) -> ExpiryResult:
-    """Plan and apply; a plan that no longer holds is made anew, a few times.
+    """Plan and apply, one run; a plan that no longer holds is made anew, a few times.
 
     Raises:
         CommitConflict: the table changed too often.

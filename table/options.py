@@ -264,6 +264,11 @@ class TableOptions:
         return self.needs_lookup or self.flag("compaction.force-up-level-0", default=False)
 
     @property
+    def read_delay_millis(self) -> int:
+        """Followers see a snapshot this long after it was made."""
+        return self.millis("streaming.read.snapshot.delay", 0)
+
+    @property
     def expire_seconds(self) -> int | None:
         """Records older than this vanish in compactions; None: they stay."""
         if "record-level.expire-time" not in self.raw:

@@ -77,6 +77,17 @@ def scan_table(
     return lazy.select(columns) if columns is not None else lazy
 
 
+def rows_of_levels(
+    handle: TableHandle,
+    schema: TableSchema,
+    snapshot: Snapshot,
+    columns: Sequence[str] | None,
+    first_level: int,
+) -> Iterator[pl.DataFrame]:
+    """Merged rows of a snapshot, read from these levels on, in this schema."""
+    yield from _Reader(handle, schema, snapshot, first_level).batches(columns, None, None)
+
+
 def _reader(handle: TableHandle, snapshot_id: int | None) -> _Reader:
     """Reads in the newest schema, or in that of the snapshot asked for."""
     schema = handle.latest_schema()
@@ -100,7 +111,13 @@ def _snapshot(handle: TableHandle, snapshot_id: int | None) -> Snapshot | None:
 class _Reader:
     """Reads one snapshot; the schema is the one rows are returned in."""
 
-    def __init__(self, handle: TableHandle, schema: TableSchema, snapshot: Snapshot | None) -> None:
+    def __init__(
+        self,
+        handle: TableHandle,
+        schema: TableSchema,
+        snapshot: Snapshot | None,
+        first_level: int = 0,
+    ) -> None:
         self._handle = handle
         self.schema = schema
         self._live = pl.DataFrame(schema=SLIM_SCHEMA)
@@ -109,8 +126,9 @@ class _Reader:
         if snapshot is not None:
             self._metadata.index(snapshot)  # kinds that are not understood are refused
             self._live = self._metadata.live(snapshot)
-            if schema.options.hides_level0:
-                self._live = self._live.filter(pl.col("level") > 0)
+            least = max(first_level, 1 if schema.options.hides_level0 else 0)
+            if least:
+                self._live = self._live.filter(pl.col("level") >= least)
 
     def batches(
         self, wanted: Sequence[str] | None, predicate: pl.Expr | None, limit: int | None

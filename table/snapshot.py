@@ -161,6 +161,10 @@ class SnapshotStore:
             return hint
         return min(self._listed(), default=None)
 
+    def earliest_hint(self) -> int | None:
+        """What the EARLIEST hint says, true or not; None when there is none."""
+        return self._hint(paths.earliest_hint(self._root))
+
     def ids(self) -> tuple[int, ...]:
         """Ids of all snapshots there are, rising, from a listing."""
         return tuple(sorted(self._listed()))

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, overload
 
 import polars as pl
 
+from .change_reader import ChangeReader, Changes
 from .commit import CommitOutcome, Committer
 from .compact import commit, rewrite
 from .conform import delete_rows
 from .decision import Mode, PlanOptions
 from .errors import CommitConflict, naming
 from .expire import ExpiryPlan, ExpiryResult, expire, plan_expiry
+from .follow import FollowOptions, Start, follow
 from .handle import TableHandle
 from .observe import TableObserver
 from .plan import CompactionPlan
@@ -89,6 +91,38 @@ class Table:
         """Merged rows as a lazy frame (see `scan_table`)."""
         with naming(self.name):
             return scan_table(self.handle, columns=columns, filter=filter, snapshot_id=snapshot_id)
+
+    def changes(
+        self, from_snapshot: int, to_snapshot: int, *, columns: Sequence[str] | None = None
+    ) -> Iterator[Changes]:
+        """What changed above ``from_snapshot``, up to ``to_snapshot`` itself (see `ChangeReader`).
+
+        Raises:
+            InvalidRequest: one of the snapshots has expired, or is not there yet.
+            UnsupportedFeature: a table whose changes nobody tells.
+        """
+        with naming(self.name):
+            reader = ChangeReader(self.handle, self.schema, columns)
+            yield from reader.between(from_snapshot, to_snapshot)
+
+    def follow(
+        self,
+        consumer: str | None = None,
+        *,
+        start: Start = "full",
+        columns: Sequence[str] | None = None,
+        poll_seconds: float = 1.0,
+        idle_seconds: float | None = None,
+    ) -> Iterator[Changes]:
+        """Changes as they come, after what the table holds now (see `FollowOptions`).
+
+        Args:
+            consumer: under this name the place is kept in the table: whoever follows with it
+                again goes on there, and expiry leaves what it has not read.
+        """
+        options = FollowOptions(columns, start, poll_seconds, idle_seconds)
+        with naming(self.name):
+            yield from follow(self.handle, consumer, options)
 
     def write(
         self,

@@ -48,7 +48,8 @@ UseReader = Callable[[], InUse]
 class ExpiryResult:
     """What went. ``files``: by kind, those already gone included; ``size_bytes``: as far as known.
 
-    ``left``: ids from the first snapshot that stays to the latest one seen.
+    ``left``: ids from the first snapshot that stays to the latest one seen; ``more``: another run
+    would go on, as what ended this one was only the limit of one run.
     """
 
     snapshots: int
@@ -57,6 +58,7 @@ class ExpiryResult:
     files: dict[str, int]
     size_bytes: int
     left: int
+    more: bool = False
 
     @property
     def files_total(self) -> int:
@@ -97,8 +99,8 @@ class _Applier:
         if plan.empty:
             self._missing_hint()
             return self._result(0)
-        self._check()
         consumers = self._expire_consumers()
+        self._check()
         self._delete_rows(plan.snapshots)
         self._check()
         self._delete_metadata(plan.snapshots)
@@ -112,6 +114,8 @@ class _Applier:
         return self._result(consumers)
 
     def _check(self) -> None:
+        if self._plan.latest == 0:
+            return  # a table without snapshots has nothing that anybody could hold
         check_plan(self._plan, self._handle, self._in_use(), self._names)
 
     def _result(self, consumers: int) -> ExpiryResult:
@@ -124,6 +128,7 @@ class _Applier:
             files={str(kind): int(n) for kind, n in files.group_by("kind").len().iter_rows()},
             size_bytes=int(files["size_bytes"].sum()),
             left=plan.left,
+            more=plan.snapshots.more or (plan.changelogs is not None and plan.changelogs.more),
         )
 
     # --- steps ----------------------------------------------------------------------------------

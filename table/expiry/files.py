@@ -14,6 +14,7 @@ Spec: maintenance §10.2, §10.3; reference classes ``FileDeletionBase``, ``Snap
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from enum import StrEnum
 
 import polars as pl
@@ -60,6 +61,7 @@ REMOVED_SCHEMA: dict[str, pl.DataType] = {
     },
 }  # fmt: skip
 _COLUMNS = [name for name in REMOVED_SCHEMA if name != "snapshot_id"]
+_ENTRIES_SCHEMA = {"kind": SLIM_SCHEMA["kind"], **REMOVED_SCHEMA}
 _PLACE = ("partition", "bucket", "name")
 _NAME_BAD = r"[/\\\x00]"
 
@@ -75,44 +77,36 @@ def removed_files(
         appended: False keeps what writers appended (unknown sources, too): it is the changelog
             of a table that writes no changelog files.
     """
-    parts = [pl.DataFrame(schema=REMOVED_SCHEMA)]
+    parts = [pl.DataFrame(schema=_ENTRIES_SCHEMA)]
     for snapshot in snapshots:
         try:
-            delta = _entries(names, snapshot.delta_manifest_list)
+            parts += _entries(names, snapshot.id, snapshot.delta_manifest_list)
         except FileMissing:
             if snapshot.id >= gone_before:
                 raise
-            continue
-        adds = delta.filter(pl.col("kind") == EntryKind.ADD)
-        gone = delta.filter(pl.col("kind") == EntryKind.DELETE)
-        parts.append(_of(snapshot.id, gone.join(adds, on=_PLACE, how="anti")))
-    removed = pl.concat(parts)
+    entries = pl.concat(parts)
+    adds = entries.filter(pl.col("kind") == EntryKind.ADD)
+    gone = entries.filter(pl.col("kind") == EntryKind.DELETE)
+    removed = gone.join(adds, on=["snapshot_id", *_PLACE], how="anti").select(*REMOVED_SCHEMA)
     return removed if appended else removed.filter(pl.col("file_source") == FileSource.COMPACT)
 
 
 def changelog_files(names: NameReader, snapshots: Iterable[Snapshot]) -> pl.DataFrame:
     """Changelog files of these snapshots, REMOVED_SCHEMA; none where the list is gone already."""
-    parts = [pl.DataFrame(schema=REMOVED_SCHEMA)]
+    parts = [pl.DataFrame(schema=_ENTRIES_SCHEMA)]
     for snapshot in snapshots:
-        if snapshot.changelog_manifest_list is None:
-            continue
-        try:
-            entries = _entries(names, snapshot.changelog_manifest_list)
-        except FileMissing:
-            continue
-        parts.append(_of(snapshot.id, entries.filter(pl.col("kind") == EntryKind.ADD)))
-    return pl.concat(parts)
+        if snapshot.changelog_manifest_list is not None:
+            with suppress(FileMissing):
+                parts += _entries(names, snapshot.id, snapshot.changelog_manifest_list)
+    entries = pl.concat(parts)
+    return entries.filter(pl.col("kind") == EntryKind.ADD).select(*REMOVED_SCHEMA)
 
 
-def _entries(names: NameReader, manifest_list: str) -> pl.DataFrame:
+def _entries(names: NameReader, snapshot_id: int, manifest_list: str) -> list[pl.DataFrame]:
+    """Entries of a list's manifests, _ENTRIES_SCHEMA; all of them or none."""
+    number = pl.lit(snapshot_id, pl.Int64).alias("snapshot_id")
     lines = names.manifest_list(manifest_list)
-    frames = [names.entries(line.name) for line in lines]
-    return pl.concat([pl.DataFrame(schema=SLIM_SCHEMA), *frames])
-
-
-def _of(snapshot_id: int, entries: pl.DataFrame) -> pl.DataFrame:
-    numbered = entries.select(pl.lit(snapshot_id, pl.Int64).alias("snapshot_id"), *_COLUMNS)
-    return numbered.select(*REMOVED_SCHEMA)
+    return [names.entries(line.name).select("kind", number, *_COLUMNS) for line in lines]
 
 
 # --- paths ----------------------------------------------------------------------------------------

@@ -29,13 +29,15 @@ from ..tags import read_tags
 class Holder:
     """One snapshot that somebody can read. ``path``: of the file that says so.
 
-    ``changelog``: readers of changes come here, too, not only readers of rows.
+    ``changelog``: readers of changes come here, too, not only readers of rows; ``partial``: only
+    they do, and other files of the snapshot may be gone.
     """
 
     label: str
     path: str
     snapshot: Snapshot
     changelog: bool = False
+    partial: bool = False
 
     @property
     def key(self) -> str:
@@ -139,4 +141,5 @@ def _changelogs(handle: TableHandle, root: str, prefix: str) -> Iterator[Holder]
     for snapshot_id in store.ids():
         if (copy := store.find(snapshot_id)) is not None:
             path = paths.changelog_file(root, snapshot_id)
-            yield Holder(f"{prefix}changelog {snapshot_id}", path, copy, changelog=True)
+            label = f"{prefix}changelog {snapshot_id}"
+            yield Holder(label, path, copy, changelog=True, partial=True)

@@ -53,6 +53,11 @@ class Part:
     def empty(self) -> bool:
         return not self.going
 
+    @property
+    def more(self) -> bool:
+        """Whether another run would go on from here."""
+        return not self.empty and any(bound.again for bound in self.bounds)
+
     def counts(self) -> dict[str, int]:
         """Files by kind; every kind is there."""
         found = dict(self.files.group_by("kind").len().iter_rows())
@@ -80,7 +85,7 @@ class ExpiryPlan:
     ``latest``: the newest snapshot looked at; ``looked``: keys of every holder asked; both say
     what is new when the plan is checked again. ``preserved``: the snapshots become long-lived
     changelogs. ``changelogs``: None unless changelogs live longer than snapshots.
-    ``writes_hint``: the EARLIEST hint is missing. ``consumers``: those that are forgotten;
+    ``writes_hint``: the EARLIEST hint is missing or wrong. ``consumers``: those that are forgotten;
     ``consumer_floor``: nothing below it is there for any other any more.
     """
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from .. import paths
 from ..handle import TableHandle
 from ..retention import Override, Retention, check_expirable, retention_of
 from ..schema import TableSchema
@@ -55,11 +54,8 @@ def plan_expiry(
     check_expirable(schema)
     retention = retention_of(schema.options.expiry, override)
     reader = names or NameReader(handle)
-    try:
-        finder = CandidateFinder(handle, retention, in_use, reader)
-        return _Planner(handle, schema, retention, finder, reader).plan()
-    finally:
-        reader.forget_unasked()
+    finder = CandidateFinder(handle, retention, in_use, reader)
+    return _Planner(handle, schema, retention, finder, reader).plan()
 
 
 class _Planner:
@@ -104,12 +100,14 @@ class _Planner:
         later = pl.DataFrame(schema=REMOVED_SCHEMA) if changelogs is None else changelogs.removed
         removed = pl.concat([snapshots.removed, later])
         reach = ReachReader(self._handle, self._names, removed).reach(holders)
-        return self._whole(
+        plan = self._whole(
             self._snapshot_part(snapshots, reach),
             None if changelogs is None else self._changelog_part(changelogs, reach),
             _protections(removed, reach.data),
             frozenset(h.key for h in holders.all()),
         )
+        self._names.forget_unasked()  # here everything that is still in use was asked for
+        return plan
 
     def _snapshot_part(self, found: Candidates, reach: Reach) -> Part:
         files = [self._data(found.removed, reach)]
@@ -172,7 +170,7 @@ class _Planner:
             changelogs=changelogs,
             preserved=self._decoupled,
             clean_directories=self._retention.clean_directories,
-            writes_hint=bool(ids) and not self._handle.storage.exists(paths.earliest_hint(root)),
+            writes_hint=bool(ids) and self._handle.snapshots.earliest_hint() != ids[0],
             consumers=self._finder.idle,
             consumer_floor=self._consumer_floor(snapshots, changelogs),
             protections=protections,

@@ -27,10 +27,11 @@ Times = Callable[[int], int | None]
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Nothing from ``until`` on may go, and why."""
+    """Nothing from ``until`` on may go, and why; ``again``: only in this run."""
 
     until: int
     reason: str
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ def _counted(
 ) -> tuple[Bound, ...]:
     return (
         Bound(latest - bounds.least + 1, f"the newest {bounds.least} {what}s stay"),
-        Bound(earliest + limit, f"at most {limit} {what}s go at once"),
+        Bound(earliest + limit, f"at most {limit} {what}s go at once", again=True),
     )
 
 

@@ -95,11 +95,11 @@ class ReachReader:
     def _chain(self, chain: Chain, label: str, *, sparing: bool) -> pl.DataFrame:
         found = [pl.Series("name", [], pl.String())]
         for holder in chain[1:]:
-            found.append(self._asked(holder, self._spoken_of))
+            found.append(self._asked(holder, self._changed))
         for holder in {chain[0].key: chain[0], chain[-1].key: chain[-1]}.values() if chain else ():
             if not sparing or self._affordable(holder):
                 found.append(self._asked(holder, self._live))
-        return self._labelled(pl.concat(found), label)
+        return self._labelled(self._only_wanted(pl.concat(found)), label)
 
     def _near(self, tags: tuple[Holder, ...]) -> set[str]:
         """Keys of the newest tags before each removal: they hold what any older one holds of it."""
@@ -137,9 +137,9 @@ class ReachReader:
             self._entries[manifest] = whole.join(self._wanted, on="name", how="semi")
         return self._entries[manifest]
 
-    def _spoken_of(self, snapshot: Snapshot) -> pl.Series:
-        """Wanted files that the snapshot's delta adds or removes: either says that it was used."""
-        return self._only_wanted(self._names.changed_names(snapshot.delta_manifest_list))
+    def _changed(self, snapshot: Snapshot) -> pl.Series:
+        """Files that the snapshot's delta adds or removes: either says that it was used."""
+        return self._names.changed_names(snapshot.delta_manifest_list)
 
     def _changelog_names(self, snapshot: Snapshot) -> pl.Series:
         """Wanted files that are the snapshot's changelog; none where its list is gone already."""
@@ -160,9 +160,8 @@ class ReachReader:
     # --- metadata -------------------------------------------------------------------------------
 
     def _metadata(self, holders: Holders) -> Iterator[str]:
-        changelogs = {holder.key for holder in holders.changelogs}
         for holder in holders.all():
-            if holder.key in changelogs:
+            if holder.partial:
                 yield from self._changelog_metadata(holder.snapshot)
             else:
                 yield from self._asked(holder, self._needed(holder))

@@ -93,9 +93,18 @@ def bound_at(order: pl.DataFrame, row: int) -> tuple[Any, ...]:
 
 def strictly_ascending(order: pl.DataFrame) -> bool:
     """True when every row is above the one before it."""
+    return _each_follows(order, equal=False)
+
+
+def ascending(order: pl.DataFrame) -> bool:
+    """True when no row is below the one before it."""
+    return _each_follows(order, equal=True)
+
+
+def _each_follows(order: pl.DataFrame, *, equal: bool) -> bool:
     if order.height < 2:
         return True
-    above: pl.Expr = pl.lit(value=False)
+    above: pl.Expr = pl.lit(value=equal)
     for name in reversed(order.columns):
         column, before = pl.col(name), pl.col(name).shift(1)
         above = (column > before) | ((column == before) & above)

@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from support import refs
 from support.builders import Task, handle_on, keyed_table, live_files, orphans, rows_of, upserts
 from support.faulty import Failure, FaultyStorage, files_below
 
@@ -204,3 +205,29 @@ def _killed(*_: object) -> None:
 
 def _gone(path: str) -> None:
     """No cleaning up."""
+
+
+@pytest.mark.parametrize("holder", ["tag", "branch"])
+def test_sweep_keeps_files_whose_snapshot_expired_but_not_its_tag(
+    table: Table, holder: str
+) -> None:
+    """A daemon that comes back after days finds the snapshot of its last task gone."""
+    task = Task.of(table.handle)
+    task.run()
+    rows = rows_of(table)
+    refs.create_tag(table, "v")
+    if holder == "branch":
+        refs.create_branch(table, "b", "v")
+        refs.delete_tag(table, "v")
+    table.write(upserts(2, "c"))
+    table.compact("full")
+    table.expire(retain_max=1)
+    files = files_below(table.path)
+
+    swept = sweep(table.handle, task.task_id, "", 0)
+
+    assert swept.committed
+    assert swept.deleted == ()
+    assert files_below(table.path) == files
+    held = {label: path for label, path in refs.snapshot_files(table).items() if "tag-v" in label}
+    assert [rows_of(refs.on_snapshot_file(table, path)) for path in held.values()] == [rows]

@@ -252,7 +252,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             {
                 "catalogs": [{"name": "lake", "warehouse": str(folder / "warehouse")}],
                 "policies": [
-                    {"name": "all", "match": "*", "compaction": {"kind": "universal"}},
+                    {
+                        "name": "all",
+                        "match": "*",
+                        "compaction": {"kind": "universal"},
+                        "snapshots": {"retain-min": 1, "retain-max": 9},
+                    },
                 ],
                 "scheduler": {
                     "scan-interval": "500ms",
@@ -560,6 +565,7 @@ def test_dashboard_has_a_row_for_the_four_questions_and_one_for_each_stage() -> 
         "Queue",
         "Execute",
         "Commit",
+        "Expire",
     ]
 
 

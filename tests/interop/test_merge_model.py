@@ -86,10 +86,14 @@ def expected(rules: Rules, one: MergeCase, by: Expected) -> Merged:
     return Merged(plain(made.kept), tuple(replace(r, level=0) for r in made.changelog), None)
 
 
-def same(found: Merged, wanted: Merged) -> bool:
+def same(rules: Rules, found: Merged, wanted: Merged) -> bool:
     if found.error or wanted.error:
         return bool(found.error) == bool(wanted.error)
-    return found == wanted
+    return _plain(rules, found) == _plain(rules, wanted)
+
+
+def _plain(rules: Rules, merged: Merged) -> list[Record | None]:
+    return [None if r is None else rules.plain(r) for r in (merged.result, *merged.changelog)]
 
 
 def check(
@@ -102,7 +106,7 @@ def check(
     ):
         wanted = expected(rules, one, by)
         refused += wanted.error is not None
-        if not same(found, wanted):
+        if not same(rules, found, wanted):
             shown = "\n".join(map(str, one.records))
             pytest.fail(f"{rules}\n{shown}\nfound {one.found}\nlibrary {found}\nmodel {wanted}")
     return len(cases), refused
@@ -150,15 +154,17 @@ NEWER = (
     "changelog-producer.row-deduplicate-ignore-fields",
     "changelog-producer.row-deduplicate",  # it knows one zero, and no NaN is equal to another
 )
+# Functions that 0.9 has not, or that do something else there: it joins blank texts, and keeps
+# nested rows of one key side by side.
+UNLIKE = {"listagg", "nested_update", "nested_partial_update", "merge_map_with_keytime"}
 
 
 def oldest_rules(rng: random.Random, engine: str) -> Rules:
-    """A table that 0.9 knows all options of; it joins blank texts and goes by no sequence of its
-    own in aggregations."""
+    """A table that 0.9 knows all of; in aggregations it goes by no sequence of its own."""
     while True:
         rules = random_rules(rng, engine)
         kept = {key: value for key, value in rules.options.items() if key not in NEWER}
-        if "listagg" in kept.values() or (engine == "aggregation" and rules.sequence):
+        if UNLIKE & set(kept.values()) or (engine == "aggregation" and rules.sequence):
             continue
         return replace(rules, options=kept)
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from support.engine_model import merge
+from support.engine_model import Record, merge
 from support.merge_vectors import VECTORS, Vector
 from support.peer_streams import MergeCase, merge_by
 from support.peers import Peer
+
+
+def plain(vector: Vector, record: Record | None) -> Record | None:
+    return None if record is None else vector.rules.plain(record)
+
 
 BY_NAME = {vector.name: vector for vector in VECTORS}
 
@@ -25,4 +30,4 @@ def test_the_library_merges_the_vector(java: Peer, vector: Vector) -> None:
     (merged,) = merge_by(java, vector.rules, [MergeCase(vector.records)])
 
     assert merged.error is None
-    assert merged.result == vector.result
+    assert plain(vector, merged.result) == plain(vector, vector.result)

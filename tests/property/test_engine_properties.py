@@ -83,7 +83,7 @@ def expected(rules: Rules, records: Sequence[Record]) -> dict[int, Record] | Non
         except IllegalMerge:
             return None
         if merged is not None:
-            found[int(key)] = replace(merged, level=0)  # type: ignore[arg-type]
+            found[int(key)] = rules.plain(merged)  # type: ignore[arg-type]
     return found
 
 
@@ -97,7 +97,7 @@ def merged(rules: Rules, records: Sequence[Record]) -> dict[int, Record] | None:
         if not error.context["key"]:
             pytest.fail(f"no key is named: {error}")
         return None
-    return dict(records_of_frame(rules, rows))
+    return {key: rules.plain(r) for key, r in records_of_frame(rules, rows).items()}
 
 
 @MANY
@@ -191,8 +191,8 @@ def by_key(
         except IllegalMerge:
             return None
         if made.kept is not None:
-            kept[key] = replace(made.kept, level=0)
-        changelog += [replace(r, level=0) for r in made.changelog]
+            kept[key] = rules.plain(made.kept)
+        changelog += [rules.plain(r) for r in made.changelog]
     return kept, changelog
 
 
@@ -207,10 +207,9 @@ def found_by(
     except BadData:
         return None
     log = made.changelog
-    return (
-        dict(records_of_frame(rules, made.rows)),
-        [r for i in range(log.height) for r in records_of_frame(rules, log.slice(i, 1)).values()],
-    )
+    rows = records_of_frame(rules, made.rows)
+    told = [r for i in range(log.height) for r in records_of_frame(rules, log.slice(i, 1)).values()]
+    return {key: rules.plain(r) for key, r in rows.items()}, [rules.plain(r) for r in told]
 
 
 def no_nothing(rules: Rules, records: Sequence[Record]) -> bool:

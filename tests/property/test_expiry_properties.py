@@ -29,7 +29,7 @@ ACTS = {
     "branch compact": 5, "drop branch": 2, "consumer": 2, "rollback": 6, "wait": 4, "expire": 14,
 }  # fmt: skip
 SLOW = settings(
-    max_examples=10,
+    max_examples=8,
     deadline=None,
     derandomize=True,
     database=None,
@@ -150,7 +150,7 @@ def test_expiry_keeps_what_is_reached_and_removes_what_is_not(seed: int) -> None
     folder, rng = Path(tempfile.mkdtemp()), Random(seed)
     try:
         story = Story(folder, rng)
-        for act in rng.choices(list(ACTS), list(ACTS.values()), k=30):
+        for act in rng.choices(list(ACTS), list(ACTS.values()), k=26):
             story.act(act)
         story.expire()
     finally:

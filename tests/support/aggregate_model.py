@@ -10,16 +10,24 @@ import ctypes
 import operator
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal, Inexact, localcontext
 from typing import Any, cast
 
-from .canonical import Json, ScalarType, float_text, parse_type
+from .aggregate_parts import (
+    Aggregator,
+    Fold,
+    IllegalMerge,
+    both,
+    order_key,
+    refuse,
+    stateless,
+    swapped,
+)
+from .canonical import ColumnType, Json, float_text, parse_type
+from .nested_model import NESTED_FUNCTIONS, nested_aggregator
 from .shapes import INTEGER_BITS
 
 __all__ = ["Aggregator", "IllegalMerge", "aggregator", "order_key"]
-
-Fold = Callable[[Json, Json], Json]
 
 _EXACT = Context(prec=200, traps=[Inexact])
 _ROUNDING = Context(prec=200)
@@ -27,55 +35,39 @@ _JAVA_SPACES = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f"
 _NO_BREAK = "\u00a0\u2007\u202f"
 
 
-class IllegalMerge(Exception):
-    """Input that the library's merge function refuses, or cannot compute with."""
-
-
-@dataclass(frozen=True, slots=True)
-class Aggregator:
-    """One field's function: how it takes an input in, takes it back, or takes a late one in.
-
-    ``add`` and ``late`` get the accumulator and the input; ``late`` is for an input that is older
-    than the accumulator. ``reset`` begins another key.
-    """
-
-    add: Fold
-    retract: Fold
-    late: Fold
-    reset: Callable[[], None]
-
-
 def aggregator(field: str, type_text: str, name: str, options: Mapping[str, str]) -> Aggregator:
     """The function of that name for a column; ValueError when there is none."""
     made = _make(field, type_text, name, options)
     if options.get(f"fields.{field}.ignore-retract") == "true":
         # The wrapper hides everything but add and reset of what it wraps.
-        return Aggregator(made.add, _keep, _swapped(made.add), made.reset)
+        return Aggregator(made.add, _keep, swapped(made.add), made.reset)
     return made
 
 
 def _make(field: str, type_text: str, name: str, options: Mapping[str, str]) -> Aggregator:
     kind = parse_type(type_text)
+    if name in NESTED_FUNCTIONS:
+        return nested_aggregator(field, kind, name, options)
     if name in ("first_value", "first_non_null_value", "first_not_null_value"):
         return _first(skip_null=name != "first_value")
     if name == "listagg":
         delimiter = options.get(f"fields.{field}.list-agg-delimiter", ",")
         distinct = options.get(f"fields.{field}.distinct") == "true"
-        return _stateless(_listagg(delimiter, distinct=distinct))
+        return stateless(_listagg(delimiter, distinct=distinct))
     if name == "sum":
         add, subtract = _arithmetic(kind, operator.add), _arithmetic(kind, operator.sub)
-        return _stateless(_both(add), _sum_retract(kind, subtract))
+        return stateless(both(add), _sum_retract(kind, subtract))
     if name == "product":
         times, divide = _arithmetic(kind, operator.mul), _arithmetic(kind, _divide)
-        return _stateless(_both(times), _when_both(divide))
+        return stateless(both(times), _when_both(divide))
     plain: dict[str, Aggregator] = {
-        "primary-key": _stateless(_take, _take),
-        "last_value": _stateless(_take, _null),
-        "last_non_null_value": _stateless(_take_present, _null_if_given),
-        "max": _stateless(_both(_maximum(kind))),
-        "min": _stateless(_both(_minimum(kind))),
-        "bool_and": _stateless(_both(lambda held, given: bool(held) and bool(given))),
-        "bool_or": _stateless(_both(lambda held, given: bool(held) or bool(given))),
+        "primary-key": stateless(_take, _take),
+        "last_value": stateless(_take, _null),
+        "last_non_null_value": stateless(_take_present, _null_if_given),
+        "max": stateless(both(_maximum(kind))),
+        "min": stateless(both(_minimum(kind))),
+        "bool_and": stateless(both(lambda held, given: bool(held) and bool(given))),
+        "bool_or": stateless(both(lambda held, given: bool(held) or bool(given))),
     }
     if name not in plain:
         raise ValueError(f"no aggregate function {name}")
@@ -83,33 +75,6 @@ def _make(field: str, type_text: str, name: str, options: Mapping[str, str]) -> 
 
 
 # --- building blocks ----------------------------------------------------------------------------
-
-
-def _nothing() -> None:
-    return None
-
-
-def _refuse(held: Json, given: Json) -> Json:
-    raise IllegalMerge("this function takes nothing back")
-
-
-def _swapped(add: Fold) -> Fold:
-    return lambda held, given: add(given, held)
-
-
-def _stateless(add: Fold, retract: Fold = _refuse) -> Aggregator:
-    return Aggregator(add, retract, _swapped(add), _nothing)
-
-
-def _both(fold: Fold) -> Fold:
-    """Of two values, one null: the other one."""
-
-    def folded(held: Json, given: Json) -> Json:
-        if held is None or given is None:
-            return given if held is None else held
-        return fold(held, given)
-
-    return folded
 
 
 def _when_both(fold: Fold) -> Fold:
@@ -149,7 +114,7 @@ def _first(*, skip_null: bool) -> Aggregator:
     def reset() -> None:
         begun[0] = False
 
-    return Aggregator(add, _refuse, _swapped(add), reset)
+    return Aggregator(add, refuse, swapped(add), reset)
 
 
 # --- text ---------------------------------------------------------------------------------------
@@ -185,37 +150,18 @@ def _listagg(delimiter: str, *, distinct: bool) -> Fold:
 # --- order --------------------------------------------------------------------------------------
 
 
-def order_key(kind: ScalarType, value: Json) -> tuple[object, ...]:
-    """A sort key that orders present values of one type as Java does."""
-    root = kind.root
-    if root in ("FLOAT", "DOUBLE"):
-        number = float(cast(str, value))
-        # Not a number is the largest, and negative zero is below zero.
-        return (number != number, 0.0 if number != number else number, str(value) != "-0.0")
-    if root == "DECIMAL":
-        return (Decimal(cast(str, value)),)
-    if root in ("CHAR", "VARCHAR", "STRING"):
-        return (str(value).encode(),)
-    if root in ("BINARY", "VARBINARY", "BYTES"):
-        return (bytes.fromhex(str(value)),)
-    if root in ("TIMESTAMP", "TIMESTAMP_LTZ"):
-        moment = cast("dict[str, int]", value)
-        return (moment["ms"], moment["ns"])
-    return (value,)  # integers, booleans, times; dates of four-digit years sort as text
-
-
-def _compared(kind: ScalarType, held: Json, given: Json) -> int:
+def _compared(kind: ColumnType, held: Json, given: Json) -> int:
     if kind.root == "BOOLEAN":
         raise IllegalMerge("booleans are not compared")
     left, right = order_key(kind, held), order_key(kind, given)
     return (left > right) - (left < right)
 
 
-def _maximum(kind: ScalarType) -> Fold:
+def _maximum(kind: ColumnType) -> Fold:
     return lambda held, given: given if _compared(kind, held, given) < 0 else held
 
 
-def _minimum(kind: ScalarType) -> Fold:
+def _minimum(kind: ColumnType) -> Fold:
     return lambda held, given: held if _compared(kind, held, given) < 0 else given
 
 
@@ -248,7 +194,7 @@ def _divide_floats(left: float, right: float) -> float:
     return float("inf") if same else float("-inf")
 
 
-def _arithmetic(kind: ScalarType, operation: Operation) -> Fold:
+def _arithmetic(kind: ColumnType, operation: Operation) -> Fold:
     """The operation on wire values of a numeric type, with that type's overflow."""
     root = kind.root
     if root in INTEGER_BITS:
@@ -273,7 +219,7 @@ def _arithmetic(kind: ScalarType, operation: Operation) -> Fold:
     return floats
 
 
-def _decimal(kind: ScalarType, operation: Operation, held: Json, given: Json) -> Json:
+def _decimal(kind: ColumnType, operation: Operation, held: Json, given: Json) -> Json:
     with localcontext(_EXACT):
         exact = operation(Decimal(cast(str, held)), Decimal(cast(str, given)))
         # Rounding is no error, but a quotient that had to be rounded before is one.
@@ -287,7 +233,7 @@ def _decimal(kind: ScalarType, operation: Operation, held: Json, given: Json) ->
     return f"{abs(result) if result == 0 else result:f}"
 
 
-def _sum_retract(kind: ScalarType, subtract: Fold) -> Fold:
+def _sum_retract(kind: ColumnType, subtract: Fold) -> Fold:
     zeros: dict[str, Json] = {"FLOAT": "-0.0", "DOUBLE": "-0.0", "DECIMAL": "0"}
     zero = zeros.get(kind.root, 0)
 

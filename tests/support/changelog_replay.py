@@ -49,7 +49,8 @@ class Replay:
 
     def _told(self, row: Sequence[Json]) -> Row:
         told = self.rules.compared
-        return [v if told is None or i in told else None for i, v in enumerate(row)]
+        comparable = self.rules.comparable(row)
+        return [v if told is None or i in told else None for i, v in enumerate(comparable)]
 
     def _apply(self, snapshot: int, kind: str, values: Row) -> None:
         key = self._key(values)

@@ -25,6 +25,7 @@ from desilt.table.commit import CommitOutcome
 from desilt.table.compact import CompactionPlan, RewriteResult, SweepResult
 from desilt.table.decision import PlanOptions
 from desilt.table.errors import TableMissing
+from desilt.table.expire import ExpiryResult, InUse, Override, UseReader
 from desilt.table.premises import Premises
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -42,7 +43,10 @@ class FakeTable:
     fail_refresh: list[Exception] = field(default_factory=list[Exception])
     fail_rewrite: list[Exception] = field(default_factory=list[Exception])
     fail_commit: list[Exception] = field(default_factory=list[Exception])
+    fail_expire: list[Exception] = field(default_factory=list[Exception])
     fruitless: bool = False
+    old_snapshots: int = 0
+    expire_limit: int = 50
     spend: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     spend_upto_snapshot_id: int = 0
 
@@ -105,6 +109,7 @@ class FakeEngine:
         self.committed_anyway: set[str] = set()
         self.rechecked: list[str] = []
         self.replaced: dict[str, CommitOutcome] = {}
+        self.expired: list[tuple[str, Override, InUse]] = []
 
     def tables(self, warehouse: str) -> Sequence[str]:
         _raise_next(self.fail_tables)
@@ -136,6 +141,15 @@ class FakeEngine:
         if task.task_id in self.committed_anyway:
             return SweepResult(committed=True, deleted=())
         return SweepResult(committed=False, deleted=(f"data-{task.task_id}-0.parquet",))
+
+    def expire(self, path: str, override: Override, in_use: UseReader) -> ExpiryResult:
+        self.expired.append((path, override, in_use()))
+        table = self.tables_by_name[path.rpartition("/")[2]]
+        _raise_next(table.fail_expire)
+        gone = min(table.old_snapshots, table.expire_limit)
+        table.old_snapshots -= gone
+        more = table.old_snapshots > 0
+        return ExpiryResult(gone, 0, 0, {"data": gone} if gone else {}, 10 * gone, 3, more=more)
 
     def _table(self, plan: CompactionPlan) -> FakeTable:
         if plan.table not in self.tables_by_name:
@@ -190,27 +204,32 @@ class World:
         memory_bytes: int = 1024 * MIB,
         listeners: Sequence[Listener] = (),
         catalogs: Sequence[CatalogConfig] = (CatalogConfig(name="lake", warehouse="wh"),),
+        snapshots: Override | None = None,
     ) -> None:
         self.engine = FakeEngine(*tables)
         self.clock = ManualClock(START)
         self.said = Recorder()
+        self.listeners = tuple(listeners)
         self.pool = QueuePool()
+        self.expiry_pool = QueuePool()
         self.journal = journal
         parts = AppParts(
             engine=self.engine,
             catalogs=catalogs,
-            rules=(Rule("default", "*", UniversalPolicy()),),
+            rules=(Rule("default", "*", UniversalPolicy(), snapshots),),
             journal=journal,
             clock=self.clock,
             listener=Listeners((self.said, *listeners)),
             pool=self.pool,
+            expiry_pool=self.expiry_pool,
         )
         self.app = App(parts, AppOptions(concurrent, memory_bytes, tick_seconds=1.0))
 
     def tick(self) -> None:
-        """One tick and every task that follows from it."""
+        """One tick and every task that follows from it, then every expiry."""
         self.app.tick()
         self.pool.run()
+        self.expiry_pool.run()
 
 
 def a_plan(table: str, bucket: int, task_id: str, snapshot_id: int = 1) -> CompactionPlan:

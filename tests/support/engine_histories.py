@@ -15,16 +15,17 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from .canonical import Json
 from .engine_model import IllegalMerge, Record, Rules, feed_order, merge, reduce
-from .engines import Cell, column_value, engine_shape, order_values, rules_of
+from .engine_values import column_value, order_values
+from .engines import Cell, engine_shape, rules_of
 from .histories import Batch, Row
 from .shapes import Shape, random_value
 
-__all__ = ["STYLES", "EngineHistory", "Style"]
+__all__ = ["STYLES", "Allowance", "EngineHistory", "Style"]
 
 Style = Literal["steady", "stepwise", "wild"]
 STYLES: tuple[Style, ...] = get_args(Style)
@@ -47,28 +48,35 @@ class _Key:
     retired: bool = False
 
 
-class EngineHistory:
-    """One table's life: its shape, and batches of changes that its engine takes.
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What the libraries that take part can do with a table.
 
     Shapes are drawn until ``accept`` takes one. Without ``retracts`` all changes are +I or +U; with
-    ``inserts`` they are +I, and no batch has a key twice.
+    ``inserts`` they are +I, and no batch has a key twice. With ``tame``, as always but in wild
+    histories, merging a lone record changes nothing of it.
     """
 
+    accept: Callable[[Shape], bool] = lambda shape: True
+    inserts: bool = False
+    retracts: bool = True
+    tame: bool = False
+
+
+class EngineHistory:
+    """One table's life: its shape, and batches of changes that its engine takes."""
+
     def __init__(
-        self,
-        seed: int,
-        cell: Cell,
-        style: Style,
-        *,
-        accept: Callable[[Shape], bool] = lambda shape: True,
-        inserts: bool = False,
-        retracts: bool = True,
+        self, seed: int, cell: Cell, style: Style, allowance: Allowance | None = None
     ) -> None:
+        allowance = allowance or Allowance()
         self.seed, self.cell, self.style = seed, cell, style
-        self.inserts, self.retracts = inserts, retracts
+        self.inserts = allowance.inserts
+        self.retracts = allowance.retracts and not allowance.inserts
+        self._tame = allowance.tame or style != "wild"
         self.rng = random.Random(f"{cell} {style} {seed}")
         self.shape: Shape = engine_shape(self.rng, cell)
-        while not accept(self.shape):
+        while not allowance.accept(self.shape):
             self.shape = engine_shape(self.rng, cell)
         self.rules: Rules = rules_of(self.shape)
         self.log: list[str] = []
@@ -145,8 +153,7 @@ class EngineHistory:
     def _value(self, position: int) -> Json:
         if self.rules.nullable[position] and self.rng.random() < 0.25:
             return None
-        blanks, undoable = self.style == "wild", self.retracts and not self.inserts
-        return column_value(self.rng, self.rules, position, blanks=blanks, undoable=undoable)
+        return column_value(self.rng, self.rules, position, tame=self._tame, undoable=self.retracts)
 
     def _take(self, key: _Key, kind: str, row: list[Json]) -> Record:
         for name, value in key.values.items():
@@ -206,7 +213,6 @@ class EngineHistory:
         if current is not None and (kind == "-U" or self.rng.random() < 0.5):
             base = current if self._legal.faithful else base
         row = list(base.values) if base else [self._value(i) for i in range(len(self.rules.names))]
-        row = [self._undividing(i, value) for i, value in enumerate(row)]
         if self._legal.blank_deletes:
             row = [
                 None if nullable else value
@@ -216,12 +222,6 @@ class EngineHistory:
         if self._legal.retires(kind):
             key.retired = True
         return self._take(key, kind, row)
-
-    def _undividing(self, position: int, value: Json) -> Json:
-        """Another value where retracting this one would divide by zero."""
-        function = self.rules.function(position) if self._legal.folds else None
-        is_zero = value is not None and function == "product" and float(str(value)) == 0
-        return self._value(position) if is_zero else value
 
 
 def _ordering(
@@ -259,15 +259,24 @@ class _Legal:
         """Whether the library takes such a record wherever it may be merged."""
         if self.rules.ignores_deletes:
             return True
-        given = [_sample(self.rules, i) for i in range(len(self.rules.names))]
-        add = Record("+I", 0, tuple(given))
-        retract = replace(add, kind=kind, sequence=1)
+        add = Record("+I", 0, self._sample(5))
+        late, new = (Record(kind, 0, self._sample(number)) for number in (1, 9))
         try:
-            merge(self.rules, [add, retract])
-            merge(self.rules, [replace(retract, sequence=0), replace(add, sequence=1)])
+            for records in ([add, late], [add, new], [late, add], [new, add]):
+                merge(self.rules, records)
         except IllegalMerge:
             return False
         return True
+
+    def _sample(self, number: int) -> tuple[Json, ...]:
+        """A row of that place in every group."""
+        rng = random.Random(0)
+        row = [column_value(rng, self.rules, i, tame=True) for i in range(len(self.rules.names))]
+        types = list(self.rules.columns.values())
+        for group in set(self.rules.groups.values()):
+            for i, value in zip(group, _ordering(types, group, number), strict=True):
+                row[i] = value
+        return tuple(row)
 
     def kinds(self, *, exists: bool, fresh: bool) -> list[str]:
         """Kinds of retracts that a key may get now; ``fresh`` has no record yet."""
@@ -331,7 +340,3 @@ class _Legal:
             return False
         protected = {self.rules.function(i) for i, g in self.rules.groups.items() if g == group}
         return self.style == "stepwise" or protected <= _ORDERLESS_GROUPS
-
-
-def _sample(rules: Rules, position: int) -> Json:
-    return column_value(random.Random(position), rules, position)

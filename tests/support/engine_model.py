@@ -11,12 +11,14 @@ Rules of Java 2.0; `tests/interop/test_merge_model.py` holds them against the li
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from .aggregate_model import Aggregator, IllegalMerge, aggregator, order_key
-from .canonical import Json, parse_type
+from .canonical import Json, ordered, parse_type
+from .nested_model import is_unordered
 
 __all__ = [
     "Changes",
@@ -84,6 +86,10 @@ class Rules:
     @property
     def engine(self) -> str:
         return self.options.get("merge-engine", "deduplicate")
+
+    @property
+    def folds(self) -> bool:
+        return self.engine in ("aggregation", "partial-update")
 
     @functools.cached_property
     def ignores_deletes(self) -> bool:
@@ -155,6 +161,29 @@ class Rules:
         ]
 
     @functools.cached_property
+    def unordered(self) -> frozenset[int]:
+        """Columns of arrays whose order means nothing."""
+        named = {i: self.function(i) for i in range(len(self.names))} if self.folds else {}
+        return frozenset(
+            i
+            for i, name in named.items()
+            if name is not None and is_unordered(self.names[i], self._kinds[i], name, self.options)
+        )
+
+    def comparable(self, values: Sequence[Json]) -> tuple[Json, ...]:
+        """A row in which nothing is left of orders that mean nothing."""
+        return tuple(
+            sorted(map(ordered, value), key=json.dumps)
+            if i in self.unordered and isinstance(value, list)
+            else ordered(value)
+            for i, value in enumerate(values)
+        )
+
+    def plain(self, record: Record) -> Record:
+        """A record as it is compared: `comparable`, and of no level."""
+        return replace(record, level=0, values=self.comparable(record.values))
+
+    @functools.cached_property
     def compared(self) -> list[int] | None:
         """The columns by which an update is told from no change; None where nobody asks."""
         if not self.on("changelog-producer.row-deduplicate"):
@@ -193,7 +222,7 @@ def merge(rules: Rules, records: Sequence[Record]) -> Record | None:
     None is no record at all; a result of kind -D or -U is a deleted row. Raises IllegalMerge where
     the library raises.
     """
-    for one in rules.aggregators.values() if rules.engine in _FOLDING else ():
+    for one in rules.aggregators.values() if rules.folds else ():
         one.reset()
     return _ENGINES[rules.engine](rules, records)
 
@@ -326,7 +355,6 @@ _ENGINES = {
     "aggregation": _aggregate,
     "partial-update": _partial_update,
 }
-_FOLDING = ("aggregation", "partial-update")
 
 
 # --- ways to call them --------------------------------------------------------------------------
@@ -374,7 +402,9 @@ def _changelog(rules: Rules, before: Record | None, after: Record) -> tuple[Reco
     if not after.is_add:
         return (replace(before, kind="-D"),)
     compared = rules.compared
-    if compared is not None and all(before.values[i] == after.values[i] for i in compared):
+    if compared is not None and all(
+        ordered(before.values[i]) == ordered(after.values[i]) for i in compared
+    ):
         return ()
     return replace(before, kind="-U"), replace(after, kind="+U")
 

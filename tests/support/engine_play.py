@@ -13,14 +13,16 @@ from typing import NoReturn
 
 import pytest
 
+from desilt.table.errors import UnsupportedFeature
+
 from .changelog_replay import Misfit, Replay
 from .compaction_check import differences, merged_rows
 from .engine_histories import EngineHistory
-from .engines import Cell, rules_of
+from .engines import Cell
 from .histories import Batch, alike
 from .peer_streams import SnapshotChanges, changes
 from .peers import Peer, SnapshotInfo
-from .players import OfPeer, Player
+from .players import Desilt, OfPeer, Player
 from .shapes import Shape
 
 __all__ = ["EnginePlay"]
@@ -124,17 +126,20 @@ class EnginePlay:
 
     def check_rows(self, *, by_files: bool = False) -> None:
         """Java reads what the twin holds, where the two are alike, else what the files say."""
-        found = alike(self.mirror.read(self.shape, self.path))
+        found = self._read(self.mirror, self.path)
         if self.history.style != "wild":
-            twin = alike(self.mirror.read(self.shape, self.twin))
+            twin = self._read(self.mirror, self.twin)
             self._same("java reads the table", found, "the twin", twin)
         if by_files or self.history.style == "wild":
             latest = self.snapshots()[-1]["id"]
             files = merged_rows(self.java, self.shape, self.cell, self.path, latest)
             self._same("java reads the table", found, "the model of its files", files)
         for reader in self.readers:
-            rows = alike(reader.read(self.shape, self.path))
+            rows = self._read(reader, self.path)
             self._same(f"{self._name(reader)} reads the table", rows, "java", found)
+
+    def _read(self, player: Player, path: Path) -> list[str]:
+        return alike(map(self.history.rules.comparable, player.read(self.shape, path)))
 
     def check_changes(self) -> None:
         """The changelog replays to the table, or is what was written where nobody makes one.
@@ -143,11 +148,27 @@ class EnginePlay:
         what merging would make of it, and keeps it as it is.
         """
         told = changes(self.java, self.path)
+        for reader in self.readers:
+            if isinstance(reader, Desilt):
+                self._compare_told(reader, told)
         if self.cell.producer in ("none", "input"):
             self._compare_inputs(told, changes(self.java, self.twin))
             return
         if self.history.style != "wild":
             self._replay(told)
+
+    def _compare_told(self, reader: Desilt, told: Sequence[SnapshotChanges]) -> None:
+        """Desilt tells what Java tells, and refuses what only means something once merged."""
+        if self.cell.producer == "none" and self.cell.engine != "deduplicate":
+            with pytest.raises(UnsupportedFeature, match="changelog-producer"):
+                reader.changes(self.shape, self.path)
+            return
+        found = {
+            one["snapshot"]: self._by_key(one) for one in reader.changes(self.shape, self.path)
+        }
+        wanted = {one["snapshot"]: self._by_key(one) for one in told}
+        if found != wanted:
+            self.fail("desilt tells other changes than java", str(found), str(wanted))
 
     def _compare_inputs(
         self, told: Sequence[SnapshotChanges], twin: Sequence[SnapshotChanges]
@@ -163,10 +184,11 @@ class EnginePlay:
         """The rows of a snapshot key after key; buckets come in any order."""
         keys = [1 + self.shape.names.index(name) for name in self.shape.primary_keys]
         rows = sorted(told["rows"], key=lambda row: json.dumps([row[i] for i in keys]))
-        return [json.dumps(row, ensure_ascii=False) for row in rows]
+        comparable = self.history.rules.comparable
+        return [json.dumps([row[0], *comparable(row[1:])], ensure_ascii=False) for row in rows]
 
     def _replay(self, told: Sequence[SnapshotChanges]) -> None:
-        replay = Replay(rules_of(self.shape))
+        replay = Replay(self.history.rules)
         by_snapshot = {one["snapshot"]: one for one in told}
         for snapshot in self.snapshots():
             if snapshot["kind"] != "COMPACT":

@@ -11,8 +11,12 @@ from dataclasses import dataclass
 
 from .canonical import Json
 from .engine_model import Record, Rules
+from .nested_model import bitmap_bytes
 
 __all__ = ["VECTORS", "Vector"]
+
+_R = "ARRAY<ROW<a INT, b STRING>>"
+_TIMED = "MAP<STRING, ROW<v INT, t STRING>>"
 
 Written = tuple[Json, ...]
 """A row kind and values behind it; the key column is left out."""
@@ -65,6 +69,14 @@ def _column(function: str, type_text: str, **more: str) -> tuple[Mapping[str, st
     options = {"fields.v.aggregate-function": function}
     options |= {f"fields.v.{key.replace('_', '-')}": value for key, value in more.items()}
     return {"v": type_text}, options
+
+
+def _row(*values: Json) -> Json:
+    return {"row": list(values)}
+
+
+def _map(**entries: Json) -> Json:
+    return {"map": [[key, value] for key, value in entries.items()]}
 
 
 _GROUP = {"fields.g.sequence-group": "b"}
@@ -181,6 +193,71 @@ VECTORS: Sequence[Vector] = (
     }),
     *_family("aggregation", *_column("bool_or", "BOOLEAN"), {
         "or": ([("+I", False), ("+I", None), ("+I", True)], ("+I", True)),
+    }),
+    *_family("aggregation", *_column("collect", "ARRAY<INT>"), {
+        "collected": ([("+I", [1, 2]), ("+I", None), ("+I", [2])], ("+I", [1, 2, 2])),
+        "collect-retract": ([("+I", [2, 1, 2]), ("-D", [2, 3])], ("+I", [1, 2])),
+        "collect-retract-first": ([("-D", [2]), ("+I", [1])], ("+I", [1])),
+    }),
+    *_family("aggregation", *_column("collect", _R, distinct="true"), {
+        "collect-distinct": (
+            [("+I", [_row(1, "x"), _row(1, "x")]), ("+I", [_row(1, "x"), _row(2, None)])],
+            ("+I", [_row(1, "x"), _row(2, None)]),
+        ),
+    }),
+    *_family("aggregation", *_column("merge_map", "MAP<STRING, INT>"), {
+        "map-merged": ([("+I", _map(a=1, b=2)), ("+I", _map(b=3))], ("+I", _map(a=1, b=3))),
+        "map-retract": ([("+I", _map(a=1, b=2)), ("-D", _map(a=9))], ("+I", _map(b=2))),
+    }),
+    *_family("aggregation", *_column("merge_map_with_keytime", _TIMED), {
+        "timed-older": (
+            [("+I", _map(a=_row(1, "5"))), ("+I", _map(a=_row(2, "4"), b=_row(3, "1")))],
+            ("+I", _map(a=_row(1, "5"), b=_row(3, "1"))),
+        ),
+        "timed-equal": (
+            [("+I", _map(a=_row(1, "5"))), ("+I", _map(a=_row(2, "5")))],
+            ("+I", _map(a=_row(1, "5"))),
+        ),
+        "timed-text": (
+            [("+I", _map(a=_row(1, "10"))), ("+I", _map(a=_row(2, "9")))],
+            ("+I", _map(a=_row(2, "9"))),
+        ),
+        "timed-removed": (
+            [("+I", _map(a=_row(1, "5"), b=_row(1, "5"))), ("+I", _map(a=None))],
+            ("+I", _map(b=_row(1, "5"))),
+        ),
+    }),
+    *_family("aggregation", *_column("nested_update", _R, count_limit="3"), {
+        "rows-limited": (
+            [("+I", [_row(1, "x"), _row(2, "y")]), ("+I", [_row(3, "z"), _row(4, "z")])],
+            ("+I", [_row(1, "x"), _row(2, "y"), _row(3, "z")]),
+        ),
+        "rows-retract": (
+            [("+I", [_row(1, "x"), _row(1, "x"), _row(2, "y")]), ("-D", [_row(1, "x")])],
+            ("+I", [_row(2, "y")]),
+        ),
+    }),
+    *_family("aggregation", *_column("nested_update", _R, nested_key="a"), {
+        "rows-by-key": ([("+I", [_row(1, "x")]), ("+I", [_row(1, "y")])], ("+I", [_row(1, "y")])),
+        "rows-by-key-retract": (
+            [("+I", [_row(1, "x"), _row(2, "y")]), ("-D", [_row(2, "q")])], ("+I", [_row(1, "x")]),
+        ),
+    }),
+    *_family("aggregation", *_column(
+        "nested_update", _R, nested_key="a", nested_sequence_field="b"
+    ), {
+        "rows-older": ([("+I", [_row(1, "y")]), ("+I", [_row(1, "x")])], ("+I", [_row(1, "y")])),
+    }),
+    *_family("aggregation", *_column("nested_partial_update", _R, nested_key="a"), {
+        "rows-overlaid": (
+            [("+I", [_row(1, "x")]), ("+I", [_row(1, None)])], ("+I", [_row(1, "x")]),
+        ),
+    }),
+    *_family("aggregation", *_column("rbm32", "BYTES"), {
+        "bitmaps": (
+            [("+I", bitmap_bytes({1, 7})), ("+I", bitmap_bytes({7, 1 << 20}))],
+            ("+I", bitmap_bytes({1, 7, 1 << 20})),
+        ),
     }),
     *_family(
         "aggregation", {"v": "INT", "f": "INT"},

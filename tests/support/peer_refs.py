@@ -87,13 +87,6 @@ def rollback_as_latest(peer: Peer, path: Path | str, tag: str) -> int:
     return int(peer.call("rollback_as_latest", path=str(path), tag=tag))
 
 
-def changes(peer: Peer, path: Path | str, snapshot: int) -> list[list[Json]]:
-    """What a streaming reader gets for one snapshot, each row behind its kind; also when only a
-    long-lived changelog is left of it."""
-    found = peer.call("changes", path=str(path), snapshot=snapshot)
-    return cast("list[list[Json]]", found)
-
-
 def index_entries(peer: Peer, path: Path | str, snapshot: int | None = None) -> list[IndexInfo]:
     """Index files of the latest or the given snapshot."""
     return cast("list[IndexInfo]", peer.call("index_entries", path=str(path), snapshot=snapshot))

@@ -14,6 +14,7 @@ from desilt.table.catalog import Catalog, open_table
 
 from .frames import frame_of, rows_of
 from .histories import Batch, History, Row, alike
+from .peer_streams import SnapshotChanges
 from .peers import Peer, PeerError
 from .shapes import Shape
 
@@ -60,6 +61,17 @@ class Desilt:
 
     def read(self, shape: Shape, path: Path, snapshot: int | None = None) -> list[Row]:
         return rows_of(shape, open_table(str(path)).scan(snapshot_id=snapshot).collect())
+
+    def changes(self, shape: Shape, path: Path) -> list[SnapshotChanges]:
+        """What streams are told, in the form of `peer_streams.changes`; refusals are raised."""
+        table = open_table(str(path))
+        latest = table.handle.snapshots.latest_id() or 0
+        found: dict[int, SnapshotChanges] = {}
+        for part in table.changes(0, latest):
+            rows = rows_of(shape, part.rows)
+            told = found.setdefault(part.snapshot_id, {"snapshot": part.snapshot_id, "rows": []})
+            told["rows"] += [[kind, *row] for kind, row in zip(part.kinds, rows, strict=True)]
+        return list(found.values())
 
 
 class OfPeer:

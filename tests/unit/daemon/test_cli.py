@@ -102,7 +102,7 @@ def test_scan_of_an_empty_warehouse_is_empty(tmp_path: Path) -> None:
     assert (result.exit_code, json.loads(result.stdout)) == (0, [])
 
 
-@pytest.mark.parametrize("command", ["scan", "explain", "compact"])
+@pytest.mark.parametrize("command", ["scan", "explain", "compact", "expire"])
 def test_missing_warehouse_is_bad_usage(command: str) -> None:
     result = desilt(command, "--warehouse", "/nowhere", "--table", "db.t")
 
@@ -111,7 +111,7 @@ def test_missing_warehouse_is_bad_usage(command: str) -> None:
     assert "/nowhere" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["scan", "explain", "compact"])
+@pytest.mark.parametrize("command", ["scan", "explain", "compact", "expire"])
 def test_missing_table_is_bad_usage(command: str, warehouse: str) -> None:
     result = desilt(command, "--warehouse", warehouse, "--table", "db.nope")
 

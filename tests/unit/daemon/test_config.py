@@ -13,7 +13,9 @@ from desilt.daemon import config as module
 from desilt.daemon.config import effective, load
 from desilt.daemon.errors import ConfigError
 from desilt.daemon.schedule import Cron, Every
+from desilt.daemon.service import rules_of
 from desilt.daemon.units import Duration
+from desilt.table.expire import Override
 
 ROOT = Path(__file__).parents[3]
 FOLDER = Path(__file__).parent / "config"
@@ -49,6 +51,14 @@ def test_load_understands_every_key() -> None:
     assert config.executor.workers == 3
     assert config.state_path == Path("/var/lib/desilt/state.db")
     assert (config.verify, config.logs.level) == ("full", "debug")
+
+
+def test_snapshots_are_bounds_in_place_of_options() -> None:
+    rules = rules_of(load(FOLDER / "snapshots.good.yaml"))
+
+    assert [rule.snapshots for rule in rules] == [
+        Override(), Override(5, 100, 7 * 86_400_000), None,
+    ]  # fmt: skip
 
 
 def test_load_fills_in_defaults() -> None:

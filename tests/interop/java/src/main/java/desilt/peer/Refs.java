@@ -3,23 +3,18 @@ package desilt.peer;
 import java.lang.reflect.Field;
 import java.lang.reflect.Method;
 import java.util.Arrays;
-import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import org.apache.paimon.Snapshot;
 import org.apache.paimon.consumer.Consumer;
 import org.apache.paimon.consumer.ConsumerManager;
-import org.apache.paimon.data.InternalRow;
 import org.apache.paimon.index.IndexFileHandler;
 import org.apache.paimon.index.IndexFileMeta;
 import org.apache.paimon.manifest.IndexManifestEntry;
-import org.apache.paimon.reader.RecordReader;
 import org.apache.paimon.shade.jackson2.com.fasterxml.jackson.core.JsonGenerator;
 import org.apache.paimon.shade.jackson2.com.fasterxml.jackson.databind.JsonNode;
 import org.apache.paimon.table.FileStoreTable;
 import org.apache.paimon.table.sink.TableCommitImpl;
-import org.apache.paimon.table.source.StreamTableScan;
-import org.apache.paimon.types.DataType;
 import org.apache.paimon.utils.Pair;
 
 /** Operations on what holds snapshots of a table: tags, branches, consumers; and their expiry. */
@@ -35,7 +30,6 @@ final class Refs {
         operations.put("refs", Refs::refs);
         operations.put("expire", Refs::expire);
         operations.put("rollback_as_latest", Refs::rollbackAsLatest);
-        operations.put("changes", Refs::changes);
         operations.put("index_entries", Refs::indexEntries);
     }
 
@@ -153,38 +147,6 @@ final class Refs {
             rollback.invoke(commit, get.invoke(tags, Args.text(args, "tag")));
         }
         out.writeNumber(table.snapshotManager().latestSnapshotId());
-    }
-
-    // ---------------------------------------------------------------- changes
-
-    /** The changes of one snapshot, or of the long-lived changelog that it became. */
-    private static void changes(JsonNode args, JsonGenerator out) throws Exception {
-        long snapshot = Args.need(args, "snapshot").asLong();
-        Map<String, String> options = new HashMap<>();
-        options.put("scan.mode", "from-snapshot");
-        options.put("scan.snapshot-id", Long.toString(snapshot));
-        FileStoreTable table = Tables.open(Args.text(args, "path"), Map.of()).copy(options);
-        StreamTableScan scan = table.newStreamScan();
-        scan.restore(snapshot);
-        List<DataType> types = table.rowType().getFieldTypes();
-        Values.Encoder[] encoders = Values.encoders(types);
-        out.writeStartArray();
-        try (RecordReader<InternalRow> reader =
-                table.newReadBuilder().newRead().createReader(scan.plan())) {
-            RecordReader.RecordIterator<InternalRow> batch;
-            while ((batch = reader.readBatch()) != null) {
-                for (InternalRow row = batch.next(); row != null; row = batch.next()) {
-                    out.writeStartArray();
-                    out.writeString(row.getRowKind().shortString());
-                    for (int i = 0; i < encoders.length; i++) {
-                        encoders[i].write(row, i, out);
-                    }
-                    out.writeEndArray();
-                }
-                batch.releaseBatch();
-            }
-        }
-        out.writeEndArray();
     }
 
     // ---------------------------------------------------------------- index files

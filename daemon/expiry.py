@@ -1,0 +1,162 @@
+"""Expires old snapshots out of band: beside ticks and tasks, one table after the other.
+
+A table is expired when its most specific rule has a section `snapshots`. What it may cost is
+bounded: one thread, a few tables waiting for it, a pause between two runs of one table; a run
+that ended only at the table's limit is followed by the next at once. An error costs its own table
+a growing pause from expiry and nothing else: the table goes on being compacted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Executor as Pool
+from dataclasses import dataclass
+
+from ..policies.match import best_rule
+from ..table.expire import ExpiryResult, InUse
+from .clock import Clock
+from .engine import Engine
+from .ledger import SKIP_SECONDS, backoff_seconds
+from .listen import ExpiryFailed, ExpiryFinished, ExpirySkipped, Listener
+from .logs import describe
+from .observe import Watched
+from .outcome import Next, after_failure
+from .plan import Rule
+
+# A run with nothing to do is a dozen small reads; snapshots age by minutes at the least.
+EXPIRE_SECONDS = 60.0
+# Running and waiting. More would only wait, and be judged by what is known now.
+IN_FLIGHT_MAX = 4
+# An error that somebody must look at is looked up again as seldom as one of the store.
+HALTED_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """When a table may be expired next, on the monotonic clock; failures in a row."""
+
+    due: float
+    attempts: int = 0
+    reason: str = ""
+
+
+class Expirer:
+    """Used by one thread; its work runs in ``pool``."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        rules: Sequence[Rule],
+        pool: Pool,
+        clock: Clock,
+        listener: Listener,
+    ) -> None:
+        self._engine = engine
+        self._rules = rules
+        self._pool = pool
+        self._clock = clock
+        self._tell = listener
+        self._mutex = threading.Lock()
+        self._in_flight: set[str] = set()
+        self._turns: dict[str, _Turn] = {}
+        self._stopped = False
+
+    def offer(self, tables: Sequence[Watched]) -> int:
+        """Start expiry of those whose turn it is, the longest-waiting first; how many that was."""
+        due = sorted((t for t in tables if self._due(t)), key=lambda t: self._turn(t.name).due)
+        with self._mutex:
+            free = 0 if self._stopped else IN_FLIGHT_MAX - len(self._in_flight)
+            chosen = due[: max(0, free)]
+            self._in_flight |= {table.name for table in chosen}
+            names = {table.name for table in tables}
+            self._turns = {name: turn for name, turn in self._turns.items() if name in names}
+        for table in chosen:
+            self._pool.submit(self._run, table)
+        return len(chosen)
+
+    def stop(self) -> None:
+        """Start nothing more; what waits in the pool ends without having done anything."""
+        with self._mutex:
+            self._stopped = True
+
+    def _due(self, table: Watched) -> bool:
+        """Whether the table is to be expired, and now. One that cannot be read is left alone."""
+        rule = best_rule(self._rules, catalog=table.catalog.name, table=table.table)
+        if rule is None or rule.snapshots is None or table.facts is None:
+            return False
+        with self._mutex:
+            waiting = table.name in self._in_flight
+        return not waiting and self._clock.monotonic() >= self._turn(table.name).due
+
+    def _turn(self, name: str) -> _Turn:
+        return self._turns.get(name, _Turn(0.0))
+
+    def _run(self, table: Watched) -> None:
+        """One run, in a thread of the pool."""
+        started = self._clock.monotonic()
+        try:
+            if not self._stopped:
+                self._finished(table, self._expire(table), started)
+        except Exception as error:  # noqa: BLE001  decided by type in outcome.py
+            self._failed(table, error)
+        finally:
+            with self._mutex:
+                self._in_flight.discard(table.name)
+
+    def _expire(self, table: Watched) -> ExpiryResult:
+        rule = best_rule(self._rules, catalog=table.catalog.name, table=table.table)
+        assert rule is not None
+        assert rule.snapshots is not None
+        return self._engine.expire(table.path, rule.snapshots, lambda: in_use(table))
+
+    def _finished(self, table: Watched, result: ExpiryResult, started: float) -> None:
+        now = self._clock.monotonic()
+        self._set_turn(table.name, _Turn(now if result.more else now + EXPIRE_SECONDS))
+        self._tell(
+            ExpiryFinished(
+                table=table.name,
+                snapshots=result.snapshots,
+                changelogs=result.changelogs,
+                consumers=result.consumers,
+                files=result.files_total,
+                size_bytes=result.size_bytes,
+                left=result.left,
+                duration_seconds=now - started,
+            )
+        )
+
+    def _failed(self, table: Watched, error: Exception) -> None:
+        known = self._turn(table.name)
+        attempts, reason = known.attempts + 1, describe(error)
+        step = after_failure(error, attempt=attempts)
+        pause = _pause_seconds(step, attempts)
+        self._set_turn(table.name, _Turn(self._clock.monotonic() + pause, attempts, reason))
+        match step:
+            case Next.FORGET_TABLE:
+                pass  # the next look at the warehouse finds that out
+            case Next.SKIP_TABLE:
+                if known.reason != reason:
+                    self._tell(ExpirySkipped(table.name, reason))
+            case _:
+                self._tell(ExpiryFailed(table.name, step, reason))
+
+    def _set_turn(self, name: str, turn: _Turn) -> None:
+        with self._mutex:
+            self._turns[name] = turn
+
+
+def _pause_seconds(step: Next, attempts: int) -> float:
+    match step:
+        case Next.RESCAN | Next.RETRY:
+            return backoff_seconds(attempts)
+        case Next.SKIP_TABLE | Next.FORGET_TABLE:
+            return SKIP_SECONDS
+        case _:
+            return HALTED_SECONDS
+
+
+def in_use(table: Watched) -> InUse:
+    """The snapshots that tasks running on the table were planned from."""
+    with table.lock:
+        return InUse(frozenset(table.reading.values()))
