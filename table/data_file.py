@@ -74,7 +74,7 @@ class OpenFile:
         metadata = self.source.metadata
         return [int(metadata.row_group(i).num_rows) for i in range(metadata.num_row_groups)]
 
-    def group_bounds(self, columns: Sequence[str]) -> list[Mapping[str, ColumnBounds]]:
+    def group_bounds(self, columns: Sequence[str]) -> Sequence[Mapping[str, ColumnBounds]]:
         """Bounds of columns of the schema in each row group, as far as the footer knows them.
 
         A column that the file does not have is null; of one that had another type nothing is known.

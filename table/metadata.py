@@ -44,10 +44,11 @@ class PartitionChoice(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LiveFiles:
-    """``live``: slim entries. ``manifests``: how many the snapshot has, and how many of them were
-    not read."""
+    """``live``: slim entries of the wanted partitions. ``files``: how many all partitions have.
+    ``manifests``: of the snapshot; ``skipped``: those that were not read."""
 
     live: pl.DataFrame
+    files: int
     manifests: int
     skipped: int
 
@@ -112,7 +113,8 @@ class MetadataReader:
         metas = self.manifests(snapshot)
         wanted = [m for m, yes in zip(metas, choice.manifests(metas), strict=True) if yes]
         live = fold([choice.entries(self.slim(m.name)) for m in wanted])
-        return LiveFiles(live, len(metas), len(metas) - len(wanted))
+        files = sum(m.added_files - m.deleted_files for m in metas)
+        return LiveFiles(live, files, len(metas), len(metas) - len(wanted))
 
     def with_stats(self, snapshot: Snapshot, live: pl.DataFrame) -> pl.DataFrame:
         """These live files with their statistics: columns of ENTRY_SCHEMA, in the same order.

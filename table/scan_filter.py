@@ -48,6 +48,7 @@ class ScanFilter:
     conjuncts: tuple[Conjunct, ...]
     partition_keys: frozenset[str]
     primary_keys: frozenset[str]
+    trimmed_keys: tuple[str, ...]
 
     @staticmethod
     def of(predicate: pl.Expr | None, schema: TableSchema) -> ScanFilter:
@@ -70,38 +71,51 @@ class ScanFilter:
             ),
             frozenset(schema.partition_keys),
             frozenset(schema.primary_keys),
+            schema.trimmed_keys,
         )
 
     @property
     def columns(self) -> frozenset[str]:
         """Columns that any conjunct looks at."""
-        return frozenset().union(*(c.columns for c in self.conjuncts))
+        return frozenset(name for c in self.conjuncts for name in c.columns)
 
     @property
     def on_partitions(self) -> tuple[Conjunct, ...]:
         """Those that are true or false of whole partitions."""
-        return tuple(c for c in self._separable if c.columns <= self.partition_keys)
+        return tuple(c for c in self.conjuncts if self._decides_partitions(c))
+
+    @property
+    def beyond_partitions(self) -> tuple[Conjunct, ...]:
+        """All others."""
+        return tuple(c for c in self.conjuncts if not self._decides_partitions(c))
 
     @property
     def on_keys(self) -> tuple[Conjunct, ...]:
-        """Those that are true or false of all records of a key; none in append tables."""
+        """Of those, the ones that are true or false of all records of a key alike."""
         if not self.primary_keys:
             return ()
-        keys = self.primary_keys | self.partition_keys
-        return tuple(c for c in self._separable if c.columns <= keys)
+        keys = self.partition_keys.union(self.primary_keys)
+        return tuple(c for c in self.beyond_partitions if c.separable and c.columns <= keys)
+
+    def _decides_partitions(self, conjunct: Conjunct) -> bool:
+        return conjunct.separable and conjunct.columns <= self.partition_keys
 
     @property
-    def _separable(self) -> tuple[Conjunct, ...]:
-        return tuple(c for c in self.conjuncts if c.separable)
+    def asks_key_ranges(self) -> bool:
+        """Whether key ranges may leave files out."""
+        keys = set(self.trimmed_keys)
+        return any(c.understood and not keys.isdisjoint(columns(c.tree)) for c in self.on_keys)
 
-    def tree(self, of: Sequence[Conjunct] | None = None) -> Tree:
-        """All these conjuncts (by default all there are) as one tree."""
-        chosen = self.conjuncts if of is None else of
-        return All(tuple(c.tree for c in chosen))
+    @property
+    def asks_statistics(self) -> bool:
+        """Whether statistics may say what partitions and key ranges do not."""
+        known = self.partition_keys.union(self.trimmed_keys[:1])
+        return any(c.understood and not columns(c.tree) <= known for c in self.beyond_partitions)
 
-    def looks_at_stats(self) -> bool:
-        """Whether statistics of columns may say anything that partitions and key ranges do not."""
-        return any(c.understood and columns(c.tree) for c in self.conjuncts)
+
+def tree_of(of: Sequence[Conjunct]) -> Tree:
+    """All these conjuncts as one tree."""
+    return All(tuple(c.tree for c in of))
 
 
 def together(of: Sequence[Conjunct]) -> pl.Expr | None:

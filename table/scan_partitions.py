@@ -14,7 +14,7 @@ from .file_stats import ColumnBounds
 from .manifest.codec import ManifestMeta
 from .predicate.bounds import BoundsFrame, may_match
 from .row import decode_row, series_from_values
-from .scan_filter import ScanFilter, together
+from .scan_filter import ScanFilter, together, tree_of
 from .schema import TableSchema
 
 
@@ -25,7 +25,7 @@ class FilteredPartitions:
         self._keys = schema.partition_keys
         self._types = schema.types(self._keys)
         self._predicate = together(given.on_partitions)
-        self._tree = given.tree(given.on_partitions)
+        self._tree = tree_of(given.on_partitions)
         self._passed: dict[bytes, bool] = {}
 
     def manifests(self, metas: Sequence[ManifestMeta]) -> Sequence[bool]:
@@ -60,19 +60,19 @@ class FilteredPartitions:
         if self._predicate is None or entries.height == 0:
             return entries
         partitions = entries.get_column("partition").unique()
-        self._decide([p for p in partitions.to_list() if p not in self._passed])
+        self._decide([p for p in partitions.to_list() if p not in self._passed], self._predicate)
         passed = pl.Series([p for p in partitions.to_list() if self._passed[p]], dtype=pl.Binary())
         if len(passed) == len(partitions):
             return entries
         return entries.filter(pl.col("partition").is_in(passed.implode()))
 
-    def _decide(self, partitions: Sequence[bytes]) -> None:
+    def _decide(self, partitions: Sequence[bytes], predicate: pl.Expr) -> None:
         if not partitions:
             return
         passed = set(range(len(partitions)))
         try:
             frame = self._decoded(partitions)
-            passed = set(frame.filter(self._predicate)["\0row"].to_list())
+            passed = set(frame.filter(predicate)["\0row"].to_list())
         except (pl.exceptions.PolarsError, UnsupportedFeature):
             pass  # the rows of each will have to say
         self._passed |= {p: i in passed for i, p in enumerate(partitions)}

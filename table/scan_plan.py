@@ -1,4 +1,4 @@
-"""What a scan would read of one bucket, and what it would not: plain data, made from metadata alone.
+"""What a scan reads of one bucket, and what it leaves out: plain data, made from metadata alone.
 
 Files are left out where nothing in them can pass the predicate, step by step:
 
@@ -77,10 +77,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Files that a step left out."""
+    """How much a step left out; ``bytes`` and ``rows`` None: not known, nobody looked."""
 
     step: Step
-    files: tuple[DataFile, ...]
+    files: int
+    bytes: int | None = None
+    rows: int | None = None
+
+    @staticmethod
+    def of(step: Step, files: Sequence[DataFile]) -> Cut:
+        size, rows = sum(f.size_bytes for f in files), sum(f.row_count for f in files)
+        return Cut(step, len(files), size, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +133,7 @@ def plan_files(
     """
     planner = _Planner(schema, tests)
     parts = planner.keyed(files) if schema.keyed else planner.appended(files)
-    cuts = tuple(Cut(step, tuple(gone)) for step, gone in planner.gone.items() if gone)
+    cuts = tuple(Cut.of(step, gone) for step, gone in planner.gone.items() if gone)
     return tuple(parts), cuts
 
 

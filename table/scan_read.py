@@ -27,7 +27,7 @@ from .merge.feed import feed_of
 from .merge.reduce import reduce_feed
 from .merge.rule import LEVEL, MergeRule, is_retract
 from .predicate.tree import Tree
-from .scan_filter import Conjunct, together
+from .scan_filter import Conjunct, together, tree_of
 from .scan_plan import BucketPlan, Part, Way
 from .schema import KIND, SEQUENCE, TableSchema
 
@@ -43,12 +43,13 @@ class PredicateSift:
     predicate: pl.Expr = field(compare=False)
 
     @staticmethod
-    def of(conjuncts: Sequence[Conjunct], tree: Tree) -> PredicateSift | None:
-        """None where there are no conjuncts: every row is wanted."""
-        predicate = together([c for c in conjuncts if c.separable])
+    def of(conjuncts: Sequence[Conjunct]) -> PredicateSift | None:
+        """None where there is nothing to ask: every row is wanted."""
+        asked = [c for c in conjuncts if c.separable]
+        predicate = together(asked)
         if predicate is None:
             return None
-        return PredicateSift(sorted(predicate.meta.root_names()), tree, predicate)
+        return PredicateSift(sorted(predicate.meta.root_names()), tree_of(asked), predicate)
 
     def wanted(self, rows: pl.DataFrame) -> npt.NDArray[np.bool_]:
         passes = self.predicate.fill_null(value=False).alias("\0wanted")

@@ -78,9 +78,7 @@ class ParquetSource:
             total += values * _OFFSET_BYTES * place.max_repetition_level
         return total
 
-    def chunks(
-        self, limit_bytes: int, groups: Sequence[bool] | None = None
-    ) -> tuple[Chunk, ...]:
+    def chunks(self, limit_bytes: int, groups: Sequence[bool] | None = None) -> tuple[Chunk, ...]:
         """The file as ascending chunks: row groups, cut further where they decode too large.
 
         Args:
