@@ -41,6 +41,7 @@ from .handle import TableHandle
 from .manifest.entry import ENTRY_SCHEMA, EntryKind, ManifestEntry, frame_entries
 from .metadata import MetadataReader
 from .premises import check_levels, check_premises
+from .schema import TableSchema
 from .snapshot import CommitKind, Snapshot, load_snapshot
 
 RETRIES = 10
@@ -268,18 +269,21 @@ class _Attempts:
 
     def _attempt(self, base: Snapshot | None) -> Snapshot | None:
         schema = self._handle.latest_schema()
-        premises = self._request.premises
-        if premises is not None:
+        if self._request.premises:
             if base is None:
                 raise CommitConflict("the table has no snapshot any more", premise="inputs live")
-            live = self._reader.live(base)
+            self._check(base, schema)
+        content = self._files.snapshot(base, schema)
+        return self._publish(1 if base is None else base.id + 1, content)
+
+    def _check(self, base: Snapshot, schema: TableSchema) -> None:
+        live = self._reader.live(base)
+        for premises in self._request.premises:
             index = self._reader.deletion_files(base, premises.partition, premises.bucket)
             check_premises(premises, schema, live, index)
             if schema.keyed:
                 key_types = schema.types(schema.trimmed_keys)
                 check_levels(self._request.entries, premises, live, key_types)
-        content = self._files.snapshot(base, schema)
-        return self._publish(1 if base is None else base.id + 1, content)
 
     def _publish(self, snapshot_id: int, content: bytes) -> Snapshot | None:
         path = paths.snapshot_file(self._handle.root, snapshot_id)

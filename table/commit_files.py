@@ -58,8 +58,9 @@ class IndexChange:
 class CommitRequest:
     """One change: who, what kind, which files came and went; and under which premises it is right.
 
-    ``premises`` is None for a plain append, which is right whatever happened. ``changelog``: ADD
-    entries of changelog files. ``index``: None where index files stay as they are.
+    ``premises``: of each bucket that the change rests on; none for a plain append, which is right
+    whatever happened. ``changelog``: ADD entries of changelog files. ``index``: None where index
+    files stay as they are.
     """
 
     kind: CommitKind
@@ -67,7 +68,7 @@ class CommitRequest:
     task_id: str
     entries: tuple[ManifestEntry, ...]
     identifier: int = BATCH_IDENTIFIER
-    premises: Premises | None = None
+    premises: tuple[Premises, ...] = ()
     changelog: tuple[ManifestEntry, ...] = ()
     index: IndexChange | None = None
 

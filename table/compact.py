@@ -105,7 +105,7 @@ def commit_request(plan: CompactionPlan, result: RewriteResult) -> CommitRequest
         user=commit_user(plan.task_id),
         task_id=plan.task_id,
         entries=(*entries, *added, *map(new, result.outputs)),
-        premises=premises.with_inputs(result.marked),
+        premises=(premises.with_inputs(result.marked),),
         changelog=tuple(map(new, result.changelog)),
         index=_index_change(plan, result),
     )

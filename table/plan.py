@@ -99,6 +99,11 @@ class BucketKey:
     partition: bytes
     bucket: int
 
+    @property
+    def chosen(self) -> pl.Expr:
+        """True for the bucket's entries."""
+        return (pl.col("partition") == self.partition) & (pl.col("bucket") == self.bucket)
+
 
 @dataclass(frozen=True, slots=True)
 class PlanInput:
@@ -123,10 +128,7 @@ def plan_bucket(
         UnsupportedFeature: the bucket holds files this release must not rewrite.
         CorruptTable: manifests contradict themselves.
     """
-    live = given.live.filter(
-        (pl.col("partition") == key.partition) & (pl.col("bucket") == key.bucket)
-    )
-    entries = frame_entries(live)
+    entries = frame_entries(given.live.filter(key.chosen))
     if not entries:
         return None
     refuse_files(entries)

@@ -20,6 +20,9 @@ from .manifest.entry import EntryKind, ManifestEntry, frame_entries
 from .manifest.index import IndexEntry
 from .schema import TableSchema
 
+REPLANS_MAX = 5
+"""How often a change is planned anew because what it rests on changed under it."""
+
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
@@ -117,10 +120,12 @@ def check_levels(
         & (pl.col("level") > 0)
     )
     files = {(e.file.name, e.file.level): e.file for e in frame_entries(bucket)}
-    for entry in entries:
+    place = (premises.partition, premises.bucket)
+    changes = [e for e in entries if (e.partition, e.bucket) == place]
+    for entry in changes:
         if entry.kind is EntryKind.DELETE:
             files.pop((entry.file.name, entry.file.level), None)
-    for entry in entries:
+    for entry in changes:
         if entry.kind is EntryKind.ADD and entry.file.level > 0:
             files[(entry.file.name, entry.file.level)] = entry.file
     try:

@@ -16,9 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from . import paths
 from .decision import RewritePlan
-from .deletes import Vectors, read_vectors
 from .errors import TableError, VerificationFailed
 from .handle import TableHandle
 from .manifest.entry import DataFile
@@ -28,7 +26,7 @@ from .premises import InputFile
 from .rewrite_append import rewrite_appended
 from .rewrite_keyed import rewrite_keyed
 from .rewrite_part import PartContext
-from .vector_files import VectorChanges, VectorWriter
+from .vector_files import VectorChanges, VectorWriter, vectors_in
 
 MIB = 1024 * 1024
 DEFAULT_MEMORY_BYTES = 512 * MIB
@@ -143,7 +141,7 @@ class _Done:
         self._plan = plan
         self._written = written
         schema = handle.schema(plan.premises.schema_id)
-        vectors = read_plan_vectors(handle, plan)
+        vectors = vectors_in(handle, plan.deletion_files)
         self._context = PartContext(
             handle=handle,
             schema=schema,
@@ -192,14 +190,3 @@ class _Done:
             self._written,
         )
         return writer.write(self._changes.vectors)
-
-
-def read_plan_vectors(handle: TableHandle, plan: CompactionPlan) -> Vectors:
-    """All deletion vectors in the plan's index files, of files that are no inputs, too."""
-    return {
-        name: positions
-        for entry in plan.deletion_files
-        for name, positions in read_vectors(
-            handle.storage, paths.index_file(handle.root, entry.file_name), entry.deletions or ()
-        ).items()
-    }

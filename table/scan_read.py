@@ -5,7 +5,7 @@ Spec: format §8.6, §8.7.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,7 @@ import polars as pl
 from . import paths
 from .compaction_rules import CompactionRules
 from .data_file import OpenFile
-from .deletes import Vectors, read_vectors
+from .deletes import Vectors
 from .file_rows import RowsWanted, Sift, read_rows
 from .handle import TableHandle
 from .lsm.slices import slices
@@ -30,6 +30,7 @@ from .predicate.tree import Tree
 from .scan_filter import Conjunct, together, tree_of
 from .scan_plan import BucketPlan, Part, Way
 from .schema import KIND, SEQUENCE, TableSchema
+from .vector_files import vectors_in
 
 SCAN_CHUNK_BYTES = 24 * 1024 * 1024
 
@@ -100,23 +101,12 @@ class BucketReader:
         if not plan.parts:
             return
         folder = paths.bucket_dir(self._handle.root, plan.text, plan.bucket)
-        place = _Place(folder, self._deletions(index))
+        place = _Place(folder, vectors_in(self._handle, index))
         for part in plan.parts:
             if part.way is Way.ROWS:
                 yield from self._rows(place, part, sifts.rows)
             else:
                 yield from self._merged(place, part, sifts.keys)
-
-    def _deletions(self, index: Sequence[IndexEntry]) -> Vectors:
-        return {
-            name: positions
-            for entry in index
-            for name, positions in read_vectors(
-                self._handle.storage,
-                paths.index_file(self._handle.root, entry.file_name),
-                entry.deletions or (),
-            ).items()
-        }
 
     def _rows(self, place: _Place, part: Part, sift: Sift | None) -> Iterator[pl.DataFrame]:
         """Files whose rows are final."""
@@ -171,4 +161,4 @@ class _Place:
     """A bucket's folder and deleted rows."""
 
     folder: str
-    deletions: Mapping[str, npt.NDArray[np.int64]]
+    deletions: Vectors

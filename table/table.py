@@ -15,6 +15,7 @@ from .commit import CommitOutcome, Committer
 from .compact import commit, rewrite
 from .conform import delete_rows
 from .decision import Mode, PlanOptions
+from .delete import Deletion, delete_where
 from .errors import CommitConflict, naming
 from .expire import ExpiryPlan, ExpiryResult, expire, plan_expiry
 from .follow import FollowOptions, Start, follow
@@ -22,15 +23,13 @@ from .get import get_rows
 from .handle import TableHandle
 from .observe import TableObserver
 from .plan import CompactionPlan
+from .premises import REPLANS_MAX
 from .retention import Override
 from .rewrite import RewriteOptions, RewriteResult
 from .scan import scan_table
 from .scan_explain import ScanExplanation, explain_scan
 from .schema import TableSchema
 from .write import WriteOptions, write_rows
-
-REPLANS_MAX = 5
-"""How often a bucket is planned anew because its inputs changed under the rewrite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +166,23 @@ class Table:
                 self.handle, df, kinds=kinds, options=options, committer=self._committer
             )
 
-    def delete(self, keys_df: pl.DataFrame) -> CommitOutcome | None:
-        """Delete rows by key: a retract per key, as one snapshot."""
+    @overload
+    def delete(self, which: pl.Expr) -> Deletion | None: ...
+
+    @overload
+    def delete(self, which: pl.DataFrame) -> CommitOutcome | None: ...
+
+    def delete(self, which: pl.DataFrame | pl.Expr) -> CommitOutcome | Deletion | None:
+        """Delete rows as one snapshot; None where there is nothing to delete.
+
+        Args:
+            which: of a table with a primary key the keys: each is retracted. Of an append table a
+                predicate (see `delete_where`).
+        """
         with naming(self.name):
-            rows = delete_rows(keys_df, self.schema)
+            if isinstance(which, pl.Expr):
+                return delete_where(self.handle, which, self._committer)
+            rows = delete_rows(which, self.schema)
             kinds = pl.Series(["-D"]).new_from_index(0, rows.height)
             return write_rows(self.handle, rows, kinds=kinds, committer=self._committer)
 

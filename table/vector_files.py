@@ -23,6 +23,17 @@ from .manifest.index import DELETION_VECTORS, IndexEntry
 from .options import TableOptions
 
 
+def vectors_in(handle: TableHandle, entries: Iterable[IndexEntry]) -> dict[str, Positions]:
+    """All deletion vectors in these index files, by data file."""
+    return {
+        name: positions
+        for entry in entries
+        for name, positions in read_vectors(
+            handle.storage, paths.index_file(handle.root, entry.file_name), entry.deletions or ()
+        ).items()
+    }
+
+
 class VectorChanges:
     """Vectors by data file, as a change makes them."""
 
@@ -67,14 +78,16 @@ class VectorWriter:
     bucket: int
     written: list[str]
 
-    def write(self, vectors: Vectors) -> tuple[IndexEntry, ...]:
-        """New index files with these vectors, read back and compared.
+    def write(self, vectors: Vectors, *, first: int = 0) -> tuple[IndexEntry, ...]:
+        """New index files with these vectors, read back and compared; numbered from ``first`` on.
 
         Raises:
             VerificationFailed: a file does not hold what was written into it.
             StorageUnavailable: it cannot be written.
         """
-        return tuple(self._one(number, group) for number, group in enumerate(self._groups(vectors)))
+        return tuple(
+            self._one(number, group) for number, group in enumerate(self._groups(vectors), first)
+        )
 
     def _groups(self, vectors: Vectors) -> Iterator[dict[str, Positions]]:
         if self.options.bucket > 0:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.builders import (
     Task,
@@ -24,12 +25,13 @@ from support.faulty import Failure, FaultyStorage, LostAnswer, files_below
 from support.racers import compact_until, write_and_log
 
 from desilt.table.commit import Committer
-from desilt.table.commit_files import CommitRequest
+from desilt.table.commit_files import CommitRequest, IndexChange
 from desilt.table.compact import sweep
 from desilt.table.errors import CommitConflict, OutcomeUnknown
 from desilt.table.manifest.entry import EntryKind
 from desilt.table.snapshot import CommitKind
 from desilt.table.table import Table
+from desilt.table.vector_files import VectorWriter
 
 
 @pytest.fixture
@@ -136,10 +138,14 @@ def _change_the_bucket_count(table: Table) -> None:
 
 
 def _change_the_index(table: Table) -> None:
-    outcome = reopened(table).write(kv((9, "c")))
-    assert outcome is not None
-    path = Path(f"{table.path}/snapshot/snapshot-{outcome.snapshot_id}")
-    path.write_text(json.dumps({**json.loads(path.read_text()), "indexManifest": "index-1"}))
+    """Somebody deletes a row of an input by a vector."""
+    entry = Task.of(table.handle).plan().inputs[0]
+    writer = VectorWriter(table.handle, table.schema.options, "foreign", entry.partition, 0, [])
+    added = writer.write({entry.file.name: np.zeros(1, dtype=np.int64)})
+    request = CommitRequest(
+        CommitKind.OVERWRITE, "foreign", "foreign", (), index=IndexChange((), added)
+    )
+    Committer(table.handle).commit(request)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +154,7 @@ def _change_the_index(table: Table) -> None:
         (_take_an_input, "inputs live"),
         (_change_the_schema, "schema id"),
         (_change_the_bucket_count, "bucket count"),
-        (_change_the_index, "index file"),
+        (_change_the_index, "deletion files"),
     ],
 )
 @pytest.mark.parametrize("when", ["before the commit", "in the attempt"])

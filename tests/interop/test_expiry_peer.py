@@ -8,18 +8,23 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from support import peer_refs
 from support.canonical import Json
+from support.faulty import FaultyStorage
 from support.peer_streams import changes
 from support.peers import Peer, PeerError
+from support.reachable import needed_by
 from support.twins import Twins, alter, below, handle_of, keep, set_times
 
 from desilt.table.catalog import open_table
 from desilt.table.consumers import ConsumerStore
+from desilt.table.errors import CommitConflict
 from desilt.table.expire import Override, expire, plan_expiry
+from desilt.table.handle import TableHandle
 
 COLUMNS = {"p": "STRING NOT NULL", "k": "INT NOT NULL", "v": "STRING"}
 KEYED = {"bucket": "1", "manifest.merge-min-count": "3"}
@@ -313,3 +318,37 @@ def test_a_rollback_published_as_the_latest_survives_with_us_and_not_with_java(
     assert open_table(str(twins.ours)).scan().collect().height == 5
     with pytest.raises(PeerError):
         rows_by(java, twins.javas)
+
+
+# --- at the same time -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [2, 1], ids=["as far", "further"])
+@pytest.mark.parametrize(
+    ("method", "part"),
+    [("list", "/branch"), ("delete", "/data-"), ("delete", "/manifest-"), ("delete", "/snapshot-")],
+)
+def test_java_may_expire_while_we_do(
+    java: Peer, tmp_path: Path, method: str, part: str, count: int
+) -> None:
+    path = keyed(java, tmp_path)
+    rows = rows_by(java, path)
+    storage = FaultyStorage()
+    acted: list[int] = []
+    storage.hook(
+        "before", method, part,
+        lambda: acted.append(peer_refs.expire(java, path, keep(count))["snapshots"]),
+    )  # fmt: skip
+    handle = TableHandle("db.t", str(path), storage)
+    with suppress(CommitConflict):
+        expire(handle, Override(2, 2))
+    expire(handle_of(path), Override(count, count))
+
+    assert acted[0] > 0
+    assert len(handle.snapshots.ids()) == count
+    assert rows_by(java, path) == rows
+    assert {n.rpartition("/")[2] for n in below(path) if "/data-" in n or "manifest" in n} == {
+        name
+        for snapshot in handle.snapshots.ids()
+        for name in needed_by(path, path / "snapshot" / f"snapshot-{snapshot}")
+    }

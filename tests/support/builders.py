@@ -147,6 +147,12 @@ def orphans(table: Table) -> set[str]:
         snapshot = table.handle.snapshots.get(int(status.name.removeprefix("snapshot-")))
         metas = reader.manifests(snapshot)
         used |= {snapshot.base_manifest_list, snapshot.delta_manifest_list, status.name}
+        if snapshot.changelog_manifest_list is not None:
+            used.add(snapshot.changelog_manifest_list)
+            metas = (*metas, *reader.manifest_list(snapshot.changelog_manifest_list))
+        if snapshot.index_manifest is not None:
+            used.add(snapshot.index_manifest)
+            used |= {entry.file_name for entry in reader.index(snapshot)}
         for meta in metas:
             used |= {meta.name, *reader.slim(meta.name)["name"].to_list()}
     used |= {"LATEST", "EARLIEST"}

@@ -259,6 +259,9 @@ class _Legal:
         """Whether the library takes such a record wherever it may be merged."""
         if self.rules.ignores_deletes:
             return True
+        whole_row = self.rules.on("aggregation.remove-record-on-delete") and kind == "-D"
+        if self._fragile() and not whole_row:
+            return False
         add = Record("+I", 0, self._sample(5))
         late, new = (Record(kind, 0, self._sample(number)) for number in (1, 9))
         try:
@@ -267,6 +270,17 @@ class _Legal:
         except IllegalMerge:
             return False
         return True
+
+    def _fragile(self) -> bool:
+        """Whether a function takes rows back by an equality that rows of files do not have."""
+        named = enumerate(self.rules.columns.items()) if self.folds else ()
+        return any(
+            self.rules.function(i) == "collect"
+            and "ROW" in text
+            and not self.rules.on(f"fields.{name}.distinct")
+            and not self.rules.on(f"fields.{name}.ignore-retract")
+            for i, (name, text) in named
+        )
 
     def _sample(self, number: int) -> tuple[Json, ...]:
         """A row of that place in every group."""

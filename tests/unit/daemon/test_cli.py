@@ -122,13 +122,13 @@ def test_missing_table_is_bad_usage(command: str, warehouse: str) -> None:
 def test_refused_table_is_exit_code_3(warehouse: str) -> None:
     schema = Path(warehouse, "db.db", "t", "schema", "schema-0")
     data = json.loads(schema.read_text())
-    data["options"]["merge-engine"] = "first-row"
+    data["options"]["pk-clustering-override"] = "true"
     schema.write_text(json.dumps(data))
 
     result = compact(warehouse)
 
     assert result.exit_code == 3
-    assert "first-row" in result.stderr
+    assert "pk-clustering-override" in result.stderr
 
 
 def test_explain_says_why_not(warehouse: str) -> None:

@@ -1,0 +1,249 @@
+"""Deletes the rows of an append table that a predicate chooses, by deletion vectors.
+
+No data file is touched: the rows' positions are added to the vectors of their files, for all
+buckets in one snapshot. What is written meanwhile is not deleted; a file that is rewritten
+meanwhile, or loses other rows, has its bucket's deletion planned anew.
+
+Spec: maintenance §6.3, format §10; reference class ``AppendDeleteFileMaintainer``.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from . import paths
+from .commit import CommitOutcome, Committer
+from .commit_files import CommitRequest, IndexChange
+from .compact import commit_user
+from .data_file import OpenFile
+from .deletes import Positions, Vectors, no_positions
+from .errors import (
+    CommitConflict,
+    InvalidRequest,
+    OutcomeUnknown,
+    TableError,
+    first_line,
+)
+from .handle import TableHandle
+from .manifest.entry import DataFile, ManifestEntry, frame_entries
+from .manifest.index import IndexEntry
+from .metadata import MetadataReader
+from .plan import BucketKey, PlanInput, deletion_files, partition_text, refuse_files
+from .premises import REPLANS_MAX, InputFile, Premises
+from .schema import TableSchema
+from .snapshot import CommitKind, Snapshot
+from .supported import check_table
+from .vector_files import VectorChanges, VectorWriter, vectors_in
+
+CHUNK_BYTES = 24 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A deletion that was published: rows newly deleted, and in how many data files they are."""
+
+    snapshot_id: int
+    rows: int
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class BucketDeletion:
+    """What goes from one bucket. ``marks``: new positions by data file. ``index``: the index files
+    that are replaced; they hold other files' vectors, too."""
+
+    premises: Premises
+    marks: Vectors
+    index: tuple[IndexEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeletionPlan:
+    """One deletion, by bucket; all of them are published together."""
+
+    task_id: str
+    snapshot_id: int
+    buckets: tuple[BucketDeletion, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(len(at) for b in self.buckets for at in b.marks.values())
+
+    @property
+    def files(self) -> int:
+        return sum(len(b.marks) for b in self.buckets)
+
+
+def delete_where(
+    handle: TableHandle, predicate: pl.Expr, committer: Committer | None = None
+) -> Deletion | None:
+    """Delete every row for which the predicate is true, as one snapshot; None if there is none.
+
+    Raises:
+        InvalidRequest: a table with a primary key, one without deletion vectors, or a predicate
+            that does not fit its columns.
+        CommitConflict: the files changed under us too often.
+        StorageUnavailable: not published; what was written is removed as far as possible.
+    """
+    committer = committer or Committer(handle)
+    for attempt in range(REPLANS_MAX):
+        plan = plan_deletion(handle, predicate, str(uuid.uuid4()))
+        if plan is None:
+            return None
+        try:
+            outcome = apply_deletion(handle, plan, committer)
+        except CommitConflict:
+            if attempt == REPLANS_MAX - 1:
+                raise
+            continue
+        return Deletion(outcome.snapshot_id, plan.rows, plan.files)
+    return None
+
+
+# --- deciding -------------------------------------------------------------------------------------
+
+
+def plan_deletion(handle: TableHandle, predicate: pl.Expr, task_id: str) -> DeletionPlan | None:
+    """Find the rows in the latest snapshot; None when there are none."""
+    schema = handle.latest_schema()
+    check_table(schema)
+    if schema.keyed:
+        raise InvalidRequest("rows of a table with a primary key are deleted by their keys")
+    if not schema.options.deletion_vectors:
+        raise InvalidRequest(
+            "rows of an append table are deleted by vectors: set deletion-vectors.enabled",
+            option="deletion-vectors.enabled", value="false",
+        )  # fmt: skip
+    for name in predicate.meta.root_names():
+        if name not in schema.names:
+            raise InvalidRequest("no such column", column=name, table=handle.name)
+    snapshot = handle.snapshots.latest()
+    if snapshot is None:
+        return None
+    finder = _Finder(handle, schema, snapshot, predicate)
+    buckets = tuple(finder.buckets())
+    return DeletionPlan(task_id, snapshot.id, buckets) if buckets else None
+
+
+class _Finder:
+    """Looks for rows of one snapshot that the predicate chooses."""
+
+    def __init__(
+        self, handle: TableHandle, schema: TableSchema, snapshot: Snapshot, predicate: pl.Expr
+    ) -> None:
+        self._handle, self._schema, self._snapshot = handle, schema, snapshot
+        self._predicate = predicate
+        asked = set(predicate.meta.root_names())
+        self._fields = [f for f in schema.fields if f.name in asked] or [schema.fields[0]]
+        self._metadata = MetadataReader(handle)
+        self._metadata.index(snapshot)
+        self._live = self._metadata.live(snapshot)
+
+    def buckets(self) -> Iterator[BucketDeletion]:
+        places = self._live.select("partition", "bucket").unique().sort("partition", "bucket")
+        for partition, bucket in places.iter_rows():
+            key = BucketKey(partition, bucket)
+            entries = frame_entries(self._live.filter(key.chosen))
+            refuse_files(entries)
+            text = partition_text(self._schema, partition)
+            try:
+                found = self._bucket(
+                    key, paths.bucket_dir(self._handle.root, text, bucket), entries
+                )
+            except TableError as error:
+                raise error.at(table=self._handle.name, partition=text, bucket=bucket) from error
+            if found is not None:
+                yield found
+
+    def _bucket(
+        self, key: BucketKey, folder: str, entries: Sequence[ManifestEntry]
+    ) -> BucketDeletion | None:
+        given = PlanInput(self._snapshot, self._schema, self._live)
+        index = deletion_files(self._metadata, given, key)
+        before = vectors_in(self._handle, index)
+        marks: dict[str, Positions] = {}
+        for entry in entries:
+            at = self._rows(folder, entry.file, before.get(entry.file.name, no_positions()))
+            if len(at):
+                marks[entry.file.name] = at
+        if not marks:
+            return None
+        premises = Premises(
+            schema_id=self._schema.id,
+            partition=key.partition,
+            bucket=key.bucket,
+            total_buckets=entries[0].total_buckets,
+            inputs=tuple(
+                InputFile(e.file.name, e.file.level) for e in entries if e.file.name in marks
+            ),
+            bucket_index=self._schema.options.bucket > 0,
+        )
+        premises = replace(premises, deletion_files=premises.deletion_files_now(index))
+        replaced = tuple(e for e in index if e.file_name in premises.deletion_files)
+        return BucketDeletion(premises, marks, replaced)
+
+    def _rows(self, folder: str, file: DataFile, deleted: Positions) -> Positions:
+        """Positions of chosen rows of a file that are not deleted yet."""
+        opened = OpenFile(self._handle, self._schema, folder, file)
+        projection = opened.projection(self._fields)
+        found = [no_positions()]
+        for chunk in opened.source.chunks(CHUNK_BYTES):
+            frame = opened.read(chunk, projection).with_row_index("\0row", offset=chunk.offset)
+            try:
+                chosen = frame.filter(self._predicate).get_column("\0row")
+            except pl.exceptions.PolarsError as error:
+                raise InvalidRequest(
+                    "the predicate does not fit the table", reason=first_line(error)
+                ) from error
+            found.append(chosen.to_numpy().astype(np.int64))
+        return np.setdiff1d(np.concatenate(found), deleted, assume_unique=True)
+
+
+# --- acting ---------------------------------------------------------------------------------------
+
+
+def apply_deletion(handle: TableHandle, plan: DeletionPlan, committer: Committer) -> CommitOutcome:
+    """Write the new index files and publish them.
+
+    Raises:
+        CommitConflict: a premise broke; what was written is removed.
+        OutcomeUnknown: nothing is removed; `sweep` finds out later.
+        StorageUnavailable: not published; what was written is removed as far as possible.
+    """
+    written: list[str] = []
+    try:
+        return committer.commit(_request(handle, plan, written))
+    except OutcomeUnknown:
+        raise
+    except TableError as error:
+        if not error.context.get("published_once"):
+            with suppress(TableError):
+                handle.storage.delete(written)
+        raise
+
+
+def _request(handle: TableHandle, plan: DeletionPlan, written: list[str]) -> CommitRequest:
+    added: list[IndexEntry] = []
+    for bucket in plan.buckets:
+        premises = bucket.premises
+        changes = VectorChanges(vectors_in(handle, bucket.index))
+        changes.mark(bucket.marks)
+        options = handle.schema(premises.schema_id).options
+        writer = VectorWriter(
+            handle, options, plan.task_id, premises.partition, premises.bucket, written
+        )
+        added += writer.write(changes.vectors, first=len(added))
+    return CommitRequest(
+        kind=CommitKind.OVERWRITE,
+        user=commit_user(plan.task_id),
+        task_id=plan.task_id,
+        entries=(),
+        premises=tuple(b.premises for b in plan.buckets),
+        index=IndexChange(tuple(e.file_name for b in plan.buckets for e in b.index), tuple(added)),
+    )

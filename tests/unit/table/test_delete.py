@@ -1,0 +1,231 @@
+"""Rows of append tables deleted by a predicate: which go, what is written, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from support.builders import append_table, keyed_table, live_files, orphans, reopened, rows_of
+from support.faulty import FaultyStorage
+
+from desilt.table.delete import Deletion, plan_deletion
+from desilt.table.errors import InvalidRequest
+from desilt.table.metadata import MetadataReader
+from desilt.table.snapshot import CommitKind
+from desilt.table.table import Table
+
+VECTORS = {"deletion-vectors.enabled": "true"}
+
+
+def numbers(first: int, last: int) -> pl.DataFrame:
+    """Rows first..last of ``APPEND_COLUMNS``."""
+    return pl.DataFrame({"n": range(first, last), "v": [f"v{n}" for n in range(first, last)]})
+
+
+def table_of(folder: Path, **options: str) -> Table:
+    """Ten rows in each of three files."""
+    named = {key.replace("_", "-"): value for key, value in options.items()}
+    table = append_table(folder, options=VECTORS | named)
+    for first in (0, 10, 20):
+        table.write(numbers(first, first + 10))
+    return table
+
+
+def left(table: Table) -> list[int]:
+    return sorted(table.scan(columns=["n"]).collect()["n"].to_list())
+
+
+def vectors_of(table: Table) -> list[tuple[str, int]]:
+    """(index file, cardinality) of every vector."""
+    snapshot = table.handle.snapshots.latest()
+    assert snapshot is not None
+    return [
+        (entry.file_name, found.cardinality or 0)
+        for entry in MetadataReader(table.handle).index(snapshot)
+        for found in entry.deletions or ()
+    ]
+
+
+@pytest.mark.parametrize("bucket", [{}, {"bucket": "2", "bucket-key": "n"}], ids=["none", "two"])
+@pytest.mark.parametrize("wide", ["false", "true"])
+def test_rows_that_are_chosen_go_and_no_others(
+    tmp_path: Path, bucket: dict[str, str], wide: str
+) -> None:
+    table = table_of(tmp_path, **{"deletion-vectors.bitmap64": wide}, **bucket)
+    files = live_files(table)
+
+    done = table.delete(pl.col("n") % 3 == 0)
+
+    assert isinstance(done, Deletion)
+    assert done.rows == 10
+    assert left(table) == [n for n in range(30) if n % 3]
+    assert live_files(table) == files
+    snapshot = table.handle.snapshots.get(done.snapshot_id)
+    assert snapshot.commit_kind is CommitKind.OVERWRITE
+    assert (snapshot.total_record_count, snapshot.delta_record_count) == (30, 0)
+    assert orphans(table) == set()
+
+
+def test_a_second_deletion_joins_the_first(tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+    table.delete(pl.col("n") < 5)
+
+    done = table.delete(pl.col("n") < 7)
+
+    assert done == Deletion(snapshot_id=5, rows=2, files=1)
+    assert left(table) == list(range(7, 30))
+    assert [count for _, count in vectors_of(table)] == [7]
+
+
+def test_index_files_of_other_data_files_stay(tmp_path: Path) -> None:
+    table = table_of(tmp_path, **{"deletion-vector.index-file.target-size": "1 b"})
+    table.delete(pl.col("n").is_in([1, 11]))
+    before = dict(vectors_of(table))
+
+    table.delete(pl.col("n") == 2)
+
+    kept = before.keys() & dict(vectors_of(table)).keys()
+    assert len(kept) == 1
+    assert sorted(count for _, count in vectors_of(table)) == [1, 2]
+
+
+def test_nothing_chosen_commits_nothing(tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+    table.delete(pl.col("n") < 5)
+
+    assert table.delete(pl.col("n") < 5) is None
+    assert table.delete(pl.lit(value=False)) is None
+    assert table.handle.snapshots.latest_id() == 4
+
+
+def test_a_table_without_rows_has_nothing_to_delete(tmp_path: Path) -> None:
+    assert append_table(tmp_path, options=VECTORS).delete(pl.lit(value=True)) is None
+
+
+def test_a_null_is_not_true(tmp_path: Path) -> None:
+    table = append_table(tmp_path, options=VECTORS)
+    table.write(pl.DataFrame({"n": [1, None, 3], "v": ["a", "b", "c"]}))
+
+    table.delete(pl.col("n") > 1)
+
+    assert rows_of(table) == [(1, "a"), (None, "b")]
+
+
+def test_all_rows_can_go(tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+
+    done = table.delete(pl.lit(value=True))
+
+    assert isinstance(done, Deletion)
+    assert (done.rows, done.files) == (30, 3)
+    assert left(table) == []
+    table.compact("full")
+    assert left(table) == []
+    assert vectors_of(table) == []
+
+
+def test_earlier_snapshots_keep_their_rows(tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+    table.delete(pl.col("n") < 5)
+
+    assert len(rows_of(table, 3)) == 30
+
+
+def test_rows_of_older_schemas_are_chosen_by_the_newest(tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+    text = Path(f"{table.path}/schema/schema-0").read_text()
+    renamed = text.replace('"id": 0,', '"id": 1,', 1).replace('"name": "n"', '"name": "m"')
+    Path(f"{table.path}/schema/schema-1").write_text(renamed)
+
+    table.delete(pl.col("m") >= 10)
+
+    assert sorted(table.scan(columns=["m"]).collect()["m"].to_list()) == list(range(10))
+
+
+def test_a_compaction_meanwhile_has_the_deletion_planned_anew(tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+    table.delete(pl.col("n") == 0)
+    store = FaultyStorage()
+    store.hook("before", "create", "/index/", lambda: reopened(table).compact("full"))
+
+    done = reopened(table, store).delete(pl.col("n") < 5)
+
+    assert isinstance(done, Deletion)
+    assert done.rows == 4
+    assert left(table) == list(range(5, 30))
+    assert orphans(table) == set()
+
+
+def test_another_deletion_meanwhile_loses_nothing(tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+    store = FaultyStorage()
+    store.hook("before", "create", "snapshot-4", lambda: reopened(table).delete(pl.col("n") == 7))
+
+    reopened(table, store).delete(pl.col("n") < 5)
+
+    assert left(table) == [5, 6, *range(8, 30)]
+    assert orphans(table) == set()
+
+
+def test_a_deletion_meanwhile_has_a_packing_planned_anew(tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+    store = FaultyStorage()
+    store.hook("before", "create", "snapshot-4", lambda: reopened(table).delete(pl.col("n") < 5))
+
+    reopened(table, store).compact("full")
+
+    assert left(table) == list(range(5, 30))
+    assert len(live_files(table)) == 1
+    assert vectors_of(table) == []
+    assert orphans(table) == set()
+
+
+def test_rows_written_meanwhile_stay(tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+    store = FaultyStorage()
+    store.hook("before", "create", "snapshot-4", lambda: reopened(table).write(numbers(0, 2)))
+
+    reopened(table, store).delete(pl.col("n") < 5)
+
+    assert left(table) == [0, 1, *range(5, 30)]
+
+
+def test_a_plan_says_what_would_go_and_changes_nothing(tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+
+    plan = plan_deletion(table.handle, pl.col("n").is_between(8, 12), "task")
+
+    assert plan is not None
+    assert (plan.rows, plan.files, plan.snapshot_id) == (5, 2, 3)
+    assert table.handle.snapshots.latest_id() == 3
+    assert len(left(table)) == 30
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def test_a_keyed_table_is_deleted_from_by_key(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="by their keys"):
+        keyed_table(tmp_path).delete(pl.col("k") == 1)
+
+
+def test_an_append_table_without_vectors_says_which_option_it_needs(tmp_path: Path) -> None:
+    table = append_table(tmp_path)
+    table.write(numbers(0, 3))
+
+    with pytest.raises(InvalidRequest, match=r"deletion-vectors\.enabled"):
+        table.delete(pl.col("n") == 1)
+
+
+def test_an_unknown_column_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="column=x"):
+        table_of(tmp_path).delete(pl.col("x") == 1)
+
+
+def test_a_predicate_that_does_not_fit_its_column_is_refused(tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+
+    with pytest.raises(InvalidRequest, match="does not fit"):
+        table.delete(pl.col("v").str.len_chars())
+    assert len(left(table)) == 30
