@@ -54,9 +54,9 @@ class Tally:
         """Count these rows in; ``kinds`` is None in append tables."""
         self.rows += len(identity)
         if kinds is not None:
-            counted = np.unique(kinds.to_numpy(), return_counts=True)
-            for kind, count in zip(*counted, strict=True):
-                self.kinds[int(kind)] = self.kinds.get(int(kind), 0) + int(count)
+            counts = np.bincount(kinds.to_numpy().view(np.uint8))
+            for kind in np.flatnonzero(counts):
+                self.kinds[int(kind)] = self.kinds.get(int(kind), 0) + int(counts[kind])
         self.identity = _wrapped(self.identity, identity)
         self.values = _wrapped(self.values, values)
 

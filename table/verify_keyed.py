@@ -153,11 +153,19 @@ class KeyedExpectation:
     def _observe_merged(self, frames: Sequence[pl.DataFrame], known: pl.DataFrame | None) -> None:
         names = (*self._needed, LEVEL)
         rows = pl.concat([f.select(names) for f in frames], how="vertical")
-        rows = rows[pl.Series(self._feed(frames, rows))]
         order = order_frame(rows, self._rule.keys, self._rule.key_types)
-        rows = pl.concat([rows, order], how="horizontal")
-        keys = order.columns
+        feed = self._feed(frames, rows)
         single = ~_key(order).is_duplicated().to_numpy()
+        if self._merging.wrapper is Wrapper.PLAIN:
+            # Lone records stay where they are: their hashes are enough.
+            self._count_where(frames, single)
+            feed = feed[~single[feed]]
+            single = np.zeros(len(feed), dtype=np.bool_)
+        else:
+            single = single[feed]
+        at = pl.Series(feed)
+        rows = pl.concat([rows[at], order[at]], how="horizontal")
+        keys = order.columns
         merged = self._without_lower(rows.filter(pl.Series(~single)), keys)
         alone = rows.filter(pl.Series(single))
         if self._merging.wrapper in (Wrapper.LOOKUP, Wrapper.FIRST_ROW):
@@ -168,6 +176,13 @@ class KeyedExpectation:
             after = self._first_rows(after, merged, keys, known)
         kinds = after.get_column(KIND)
         self._count(kinds, row_hashes(after, self._identity), row_hashes(after, self._values))
+
+    def _count_where(self, frames: Sequence[pl.DataFrame], chosen: Mask) -> None:
+        """Count these rows of the frames, laid end to end, as they are."""
+        identity = np.concatenate([row_hashes(f, self._identity) for f in frames])
+        values = np.concatenate([row_hashes(f, self._values) for f in frames])
+        kinds = pl.concat([f.get_column(KIND) for f in frames])
+        self._count(kinds.filter(pl.Series(chosen)), identity[chosen], values[chosen])
 
     @property
     def _result(self) -> tuple[str, ...]:
@@ -199,19 +214,19 @@ class KeyedExpectation:
     ) -> pl.DataFrame:
         made = [_aggregate(c, engine) for c in engine.columns if c.name in self._columns]
         simple = [m for m in made if m is not None]
-        hard = _retract().any().over(keys) if len(simple) == len(made) else pl.lit(value=True)
-        marked = rows.with_columns(hard.alias("\0hard"))
-        easy, rest = marked.filter(~pl.col("\0hard")), marked.filter("\0hard")
+        if len(simple) < len(made):
+            return self._folded(rows, engine)
+        easy, rest = _without_retracts(rows, keys)
         grouped = easy.group_by(keys, maintain_order=True).agg(
             *(pl.col(k).last() for k in self._rule.keys),
             pl.col(SEQUENCE).last(),
             pl.lit(ADD_KIND, pl.Int8).alias(KIND),
             *simple,
         )
-        parts = [self._folded(rest, engine)]
-        if len(simple) == len(made):
-            parts.append(grouped.select(self._result))
-        return pl.concat(parts)
+        made_easily = grouped.select(self._result)
+        if rest.height == 0:
+            return made_easily
+        return pl.concat([made_easily, self._folded(rest, engine)])
 
     def _folded(self, rows: pl.DataFrame, engine: PartialUpdate | Aggregation) -> pl.DataFrame:
         feed = feed_of_rows(rows, self._rule)
@@ -284,6 +299,14 @@ def _retract() -> pl.Expr:
     return pl.col(KIND).is_in(RETRACT_KINDS)
 
 
+def _without_retracts(rows: pl.DataFrame, keys: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows of keys that have none, and the others."""
+    if not rows.select(_retract().any()).item():
+        return rows, rows.clear()
+    marked = rows.with_columns(_retract().any().over(keys).alias("\0hard"))
+    return marked.filter(~pl.col("\0hard")), marked.filter("\0hard")
+
+
 def _key(order: pl.DataFrame) -> pl.Series:
     return order.to_series() if order.width == 1 else order.to_struct()
 
@@ -298,11 +321,11 @@ def _aggregate(column: ValueColumn, engine: PartialUpdate | Aggregation) -> pl.E
         case Form.LAST:
             return value.last()
         case Form.LAST_NOT_NULL:
-            return value.drop_nulls().last()
+            return value.last(ignore_nulls=True)
         case Form.FIRST:
             return value.first()
         case Form.FIRST_NOT_NULL:
-            return value.drop_nulls().first()
+            return value.first(ignore_nulls=True)
         case Form.SUM:
             total = value.cast(pl.Int64).sum().cast(pl.Int64)
             return (

@@ -11,44 +11,66 @@ import numpy.typing as npt
 import polars as pl
 
 from ..datatypes import INTEGERS, DataType, Root
-from .feed import Feed, Indices
+from .feed import Feed, Indices, Mask
 from .functions.base import Form
 
 CHOOSING = frozenset({Form.LAST, Form.LAST_NOT_NULL, Form.FIRST, Form.FIRST_NOT_NULL})
 COMPUTING = frozenset({Form.SUM, Form.MAX, Form.MIN})
-NOTHING = -1
 
+_STEPS = 8
+"""Nulls in a row before a binary search looks further."""
 _Whole = npt.NDArray[np.int64]
 _LIMITS = {Root.TINYINT: 2**7, Root.SMALLINT: 2**15, Root.INT: 2**31, Root.BIGINT: 2**63}
 _SAFE = 2.0**62
 """Sums of magnitudes below this are exact in 64 bits, whatever rounding the estimate had."""
 
 
-def chosen(feed: Feed, form: Form, column: str) -> Indices:
-    """The position of the record whose value each key's column takes; `NOTHING` for null."""
+def chosen(feed: Feed, form: Form, there: Mask | None) -> Indices:
+    """The position of the record whose value each key's column takes.
+
+    Args:
+        there: of every row of ``feed.rows`` whether it has a value; None where all have.
+    """
     match form:
         case Form.LAST:
             return feed.last
         case Form.FIRST:
             return feed.first
         case _:
-            return _first_or_last_there(feed, column, first=form is Form.FIRST_NOT_NULL)
+            return _first_or_last_there(feed, there, first=form is Form.FIRST_NOT_NULL)
 
 
-def _first_or_last_there(feed: Feed, column: str, *, first: bool) -> Indices:
-    series = feed.rows.get_column(column)
-    if not series.null_count():
+def _first_or_last_there(feed: Feed, there: Mask | None, *, first: bool) -> Indices:
+    if there is None:
         return feed.first if first else feed.last
-    there = np.flatnonzero(series.is_not_null().to_numpy()[feed.order])
+    place = feed.starts.copy() if first else feed.ends - 1
+    found = feed.order[place]
+    empty = np.flatnonzero(~there[found])
+    # Few keys have many nulls in a row: go on step by step with those that are left.
+    step = 1 if first else -1
+    bound = feed.ends if first else feed.starts - 1
+    for _ in range(_STEPS):
+        if len(empty) == 0:
+            return found
+        place[empty] += step
+        empty = empty[place[empty] != bound[empty]]  # where all are null, so is the one found
+        found[empty] = feed.order[place[empty]]
+        empty = empty[~there[found[empty]]]
+    if len(empty):
+        found[empty] = _searched(feed.of_keys(empty), there, first=first)
+    return found
+
+
+def _searched(feed: Feed, there: Mask, *, first: bool) -> Indices:
+    """The same by binary search, which does not mind how far away it is."""
+    places = np.flatnonzero(there[feed.order])
     if first:
-        at = np.searchsorted(there, feed.starts)
-        place = np.append(there, len(feed.order))[at]
+        place = np.append(places, len(feed.order))[np.searchsorted(places, feed.starts)]
         inside = place < feed.ends
     else:
-        at = np.searchsorted(there, feed.ends)
-        place = np.concatenate(([-1], there))[at]
+        place = np.concatenate(([-1], places))[np.searchsorted(places, feed.ends)]
         inside = place >= feed.starts
-    return np.where(inside, feed.order[np.where(inside, place, 0)], NOTHING)
+    return np.where(inside, feed.order[np.where(inside, place, 0)], feed.last)
 
 
 def computes(form: Form | None, data_type: DataType) -> bool:

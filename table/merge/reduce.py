@@ -20,7 +20,7 @@ from ..datatypes import Root
 from ..errors import BadData
 from ..schema import KIND, SEQUENCE
 from .aggregation import AggregationProgram
-from .closed import CHOOSING, NOTHING, chosen, computed, computes
+from .closed import CHOOSING, chosen, computed, computes
 from .decimal_columns import from_unscaled
 from .engine import (
     Aggregation,
@@ -171,55 +171,57 @@ def _combined(feed: Feed, engine: PartialUpdate | Aggregation, single: Mask) -> 
 
 
 class _Result:
-    """Where the merged keys' values come from: records of the feed, or rows that were made.
+    """What becomes of the merged keys: by column values of records, or values that were made.
 
-    ``made`` rows stand behind the feed's rows, one for each merged key that needs one.
+    Keys with one record keep it; so only the merged ones are put together column by column.
     """
 
     def __init__(self, feed: Feed, merged: Indices) -> None:
         self._feed = feed
         self._merged = merged
+        self._last = feed.last[merged]
         self._positions: dict[str, Indices] = {}
-        self._made: list[pl.DataFrame] = []
-        self._height = feed.rows.height
+        self._made: dict[str, list[tuple[Indices, pl.Series]]] = {}
         self.kinds = np.full(len(merged), ADD_KIND, dtype=np.int8)
 
     def take(self, column: str, keys: Indices, positions: Indices) -> None:
-        """The values of these merged keys are those at these positions (`NOTHING`: null)."""
+        """The values of these merged keys are those at these positions, not the last ones."""
         if column not in self._positions:
-            self._positions[column] = self._feed.last.copy()
-        self._positions[column][self._merged[keys]] = positions
+            self._positions[column] = self._last.copy()
+        self._positions[column][keys] = positions
 
     def make(self, keys: Indices, frame: pl.DataFrame) -> None:
         """The values of these merged keys are the rows of ``frame``, in the columns it has."""
-        positions = np.arange(self._height, self._height + frame.height)
-        for name in frame.columns:
-            self.take(name, keys, positions)
-        self._made.append(frame)
-        self._height += frame.height
+        for series in frame.get_columns():
+            self._made.setdefault(series.name, []).append((keys, series))
 
     def rows(self) -> pl.DataFrame:
         """Every key's row, in key order."""
-        rows = self._feed.rows
-        if self._made:
-            made = [f.with_columns(pl.col(n).cast(rows.schema[n]) for n in f.columns)
-                    if any(f.schema[n] != rows.schema[n] for n in f.columns) else f
-                    for f in self._made]  # fmt: skip
-            rows = pl.concat([rows, *made], how="diagonal")
-        last = pl.Series(self._feed.last)
-        own = {name: _with_nulls(at) for name, at in self._positions.items()}
-        kinds = self._feed.rows.get_column(KIND).gather(self._feed.last).to_numpy().copy()
-        kinds[self._merged] = self.kinds
-        picked = [pl.col(name).gather(pl.lit(own.get(name, last))) for name in rows.columns]
-        return rows.select(picked).with_columns(pl.Series(KIND, kinds, dtype=pl.Int8))
+        rows, fixed = self._feed.rows, self._fixed()
+        if fixed.height == len(self._feed.starts):
+            return fixed
+        at = self._feed.last.astype(np.uint32)  # as Polars has positions
+        at[self._merged] = np.arange(rows.height, rows.height + fixed.height, dtype=np.uint32)
+        return pl.concat([rows, fixed], how="vertical", rechunk=True)[pl.Series(at)]
 
+    def _fixed(self) -> pl.DataFrame:
+        """The merged keys' rows."""
+        rows, last = self._feed.rows, pl.Series(self._last.astype(np.uint32))
+        own = {name: pl.Series(at.astype(np.uint32)) for name, at in self._positions.items()}
+        fixed = rows.select(pl.col(n).gather(pl.lit(own.get(n, last))) for n in rows.columns)
+        made = [self._with_made(fixed.get_column(name)) for name in self._made]
+        return fixed.with_columns(*made, pl.Series(KIND, self.kinds, dtype=pl.Int8))
 
-def _with_nulls(positions: Indices) -> pl.Series:
-    """Positions to gather; `NOTHING` becomes null."""
-    series = pl.Series(positions)
-    if (positions == NOTHING).any():
-        return series.to_frame("at").select(pl.when(pl.col("at") >= 0).then("at")).to_series()
-    return series
+    def _with_made(self, column: pl.Series) -> pl.Series:
+        for keys, values in self._made[column.name]:
+            made = values.cast(column.dtype) if values.dtype != column.dtype else values
+            if len(keys) == len(column):
+                column = made
+                continue
+            at = np.arange(len(column), dtype=np.uint32)
+            at[keys] = np.arange(len(column), len(column) + len(made), dtype=np.uint32)
+            column = pl.concat([column, made]).gather(at)
+        return column
 
 
 def _add_plain(
@@ -230,11 +232,13 @@ def _add_plain(
         return
     part = feed if len(keys) == len(feed.starts) else feed.of_keys(keys)
     folded: list[str] = []
+    there = _validity(part.rows, engine)
     for column in engine.columns:
         form = _form(engine, column)
         if form is not None and form in CHOOSING:
-            if form is not Form.LAST:
-                result.take(column.name, keys, chosen(part, form, column.name))
+            known = there.get(column.name)
+            if form is not Form.LAST and not (form is Form.LAST_NOT_NULL and known is None):
+                result.take(column.name, keys, chosen(part, form, known))
         elif form is not None and computes(form, column.type):
             values = computed(part, form, column.name, column.type)
             if values is None:
@@ -247,6 +251,18 @@ def _add_plain(
         _refuse_nulls(part, engine, keys)
     if folded:
         _make_folded(result, part, keys, only_columns(engine, folded), kinds=False)
+
+
+def _validity(rows: pl.DataFrame, engine: PartialUpdate | Aggregation) -> dict[str, Mask]:
+    """Where values are, by column that has nulls and is chosen by them."""
+    by_nulls = (Form.LAST_NOT_NULL, Form.FIRST_NOT_NULL)
+    names = [
+        c.name
+        for c in engine.columns
+        if _form(engine, c) in by_nulls and rows.get_column(c.name).null_count()
+    ]
+    there = rows.select(pl.col(names).is_not_null()) if names else rows.select()
+    return {series.name: series.to_numpy() for series in there.get_columns()}
 
 
 def _form(engine: PartialUpdate | Aggregation, column: ValueColumn) -> Form | None:

@@ -4,13 +4,18 @@ Five level-0 files in one bucket, written by `Table.write`, so that each is a so
 with a sequence range of its own. Twenty columns; the keys of every run are spread evenly over the
 whole range. `target-file-size` is 1 gb, so that a run is one file and a compaction writes one file,
 just as the copy that it is held against does.
+
+`sparse` is `fifth` with every other column null, in turns by run, as when several streams fill one
+row. `settled` is `fifth` with three of its runs merged into the top level already: what a compaction
+of the other two looks its keys up in.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,11 +77,22 @@ class DataSet:
     def size_bytes(self) -> int:
         return sum(f.stat().st_size for f in self.files)
 
-    def linked(self, to: Path) -> Path:
-        """A fresh table of the same files at ``to``, which is emptied first."""
+    def linked(self, to: Path, options: Mapping[str, str] | None = None) -> Path:
+        """A fresh table of the same files at ``to``, which is emptied first; with these options
+        besides, as if it had been created so."""
         shutil.rmtree(to, ignore_errors=True)
-        shutil.copytree(self.path, to, copy_function=os.link)
+        shutil.copytree(self.path, to, copy_function=_linked)
+        path = to / "schema" / "schema-0"
+        schema = json.loads(path.read_text())
+        schema["options"] |= options or {}
+        path.write_text(json.dumps(schema))
         return to
+
+
+def _linked(file: str, to: str) -> None:
+    """Data files are never changed, but hints are, and by some in place."""
+    act = os.link if file.endswith(".parquet") else shutil.copyfile
+    act(file, to)
 
 
 def load(name: str, scale: float) -> DataSet:
@@ -97,20 +113,29 @@ def _make(name: str, rows: int, warehouse: Path) -> None:
         TABLE, SCHEMA, primary_key=["id"], options=OPTIONS
     )
     for index, keys in enumerate(_run_keys(name, rows)):
-        table.write(frame(keys, SEED + index))
+        written = frame(keys, SEED + index)
+        if name == "sparse":
+            dropped = [c for i, c in enumerate(written.columns[1:]) if (i + index) % 2]
+            written = written.with_columns(
+                pl.lit(None, written.schema[c]).alias(c) for c in dropped
+            )
+        if name == "settled" and index == RUNS - 2:
+            table.compact("full")
+        table.write(written)
+    table.expire(retain_max=1, retain_min=1)  # what was merged already is no input
 
 
 def _run_keys(name: str, rows: int) -> Iterator[Keys]:
     """The keys of each run; gaps of one to nine between neighbours, so that they compress badly."""
     rng = np.random.default_rng(SEED)
-    count = {"distinct": rows, "fifth": rows * 5 // 6, "all": rows // RUNS}[name]
+    count = {"distinct": rows, "all": rows // RUNS}.get(name, rows * 5 // 6)
     keys = np.cumsum(rng.integers(1, 10, count, dtype=np.int64))
     if name == "all":
         yield from [keys] * RUNS
         return
     owner = rng.integers(0, RUNS, count, dtype=np.int8)
     second = np.full(count, -1, dtype=np.int8)
-    if name == "fifth":
+    if name != "distinct":
         twice = rng.random(count) < 0.2
         second[twice] = (owner[twice] + rng.integers(1, RUNS, int(twice.sum()))) % RUNS
     for run in range(RUNS):

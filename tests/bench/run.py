@@ -7,6 +7,9 @@ links to the same files; what is reported is the median and the quartiles, and t
 |---|---|---|
 | distinct, fifth, all | full compaction of five files, verified and published | Polars copying |
 | java | full compaction of `fifth` | Paimon's own Java library |
+| partial-update, aggregation | full compaction by these engines | Polars copying, and Java |
+| lookup, vectors | two runs merged below a top level that holds keys of theirs, too: what changes \
+is told, or the old rows are marked | Polars copying all files, and Java |
 | write, read | keyed write, merged read (scaled down) | pypaimon |
 """
 
@@ -34,6 +37,7 @@ from rich.table import Table
 from support.peers import new_java_peer
 
 import desilt
+from desilt.table.decision import Mode
 
 WORKER = (sys.executable, "-P", "-m", "bench.worker")
 PEER_ROOT = ROOT.parent / "peers" / "pypaimon"
@@ -43,9 +47,41 @@ WORK = ROOT / "work"
 READ_SCALE = 0.05
 WRITE_ROWS = 300_000
 JAVA_HEAP = "-Xmx6g"
-TO_REACH = {"distinct": 0.5, "fifth": 0.55, "all": 0.85, "java": 2.0, "write": 20.0}
+TO_REACH = {
+    **{"distinct": 0.5, "fifth": 0.55, "all": 0.85, "java": 2.0, "write": 20.0},
+    **{"partial-update": 0.4, "aggregation": 0.4},
+    **{"partial-update java": 1.5, "aggregation java": 1.5},
+    **{"lookup java": 1.0, "vectors java": 1.0},
+}
 
 Answer = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A data set in a table of other options, and how it is compacted."""
+
+    data: str
+    options: Mapping[str, str]
+    mode: Mode = "full"
+
+
+_MAXIMA = ("epoch_millis", "day", "happened_at")
+_SUMS = ("quantity", "price", "discount", "amount", "shard")
+VARIANTS = {
+    "partial-update": Variant("sparse", {"merge-engine": "partial-update"}),
+    "aggregation": Variant(
+        "fifth",
+        {
+            "merge-engine": "aggregation",
+            "fields.default-aggregate-function": "last_non_null_value",
+            **{f"fields.{name}.aggregate-function": "max" for name in _MAXIMA},
+            **{f"fields.{name}.aggregate-function": "sum" for name in _SUMS},
+        },
+    ),
+    "lookup": Variant("settled", {"changelog-producer": "lookup"}, "minor"),
+    "vectors": Variant("settled", {"deletion-vectors.enabled": "true"}, "minor"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +140,14 @@ def interleaved(
     return Sample.of([a for a, _ in pairs]), Sample.of([b for _, b in pairs])
 
 
-def compaction_against_copy(name: str, scale: float, repeats: int) -> Result:
+def compaction_against_copy(name: str, variant: Variant, scale: float, repeats: int) -> Result:
     """Both get all cores; the copy gets our output's row group size."""
-    data = load(name, scale)
+    data = load(variant.data, scale)
     with Worker(WORKER) as desilt_worker, Worker(WORKER) as polars_worker:
 
         def ours() -> Answer:
-            return desilt_worker.call("compact", table=str(data.linked(WORK / "table")))
+            table = data.linked(WORK / "table", variant.options)
+            return desilt_worker.call("compact", table=str(table), mode=variant.mode)
 
         def theirs() -> Answer:
             to = WORK / "copy.parquet"
@@ -125,23 +162,29 @@ def compaction_against_copy(name: str, scale: float, repeats: int) -> Result:
 
 def _written_group_rows(table: Path) -> int:
     """Rows of the first row group of what the compaction wrote: the file that is no hard link."""
-    written = [f for f in table.glob("bucket-0/*.parquet") if f.stat().st_nlink == 1]
+    written = [f for f in table.glob("bucket-0/data-*.parquet") if f.stat().st_nlink == 1]
     return int(pq.read_metadata(written[0]).row_group(0).num_rows)
 
 
-def compaction_against_java(scale: float, repeats: int) -> Result:
+def compaction_against_java(name: str, variant: Variant, scale: float, repeats: int) -> Result:
     """Java rewrites the same files over and over in one process; its first run warms it up."""
-    data = load("fifth", scale)
+    data = load(variant.data, scale)
     with Worker(WORKER) as worker:
         runs = [
-            worker.call("compact", table=str(data.linked(WORK / "table")))
+            worker.call(
+                "compact",
+                table=str(data.linked(WORK / "table", variant.options)),
+                mode=variant.mode,
+            )
             for _ in range(repeats + 1)
         ]
     with new_java_peer(jvm_options=[JAVA_HEAP]) as java:
-        table = data.linked(WORK / "java")
-        seconds = java.bench_compact(table, repeats=repeats + 1, timeout=3600)
+        table = data.linked(WORK / "java", variant.options)
+        seconds = java.bench_compact(
+            table, full=variant.mode == "full", repeats=repeats + 1, timeout=3600
+        )
     theirs = Sample.of([{"seconds": s} for s in seconds[1:]])
-    return _result("java", "Paimon Java", data, Sample.of(runs[1:]), theirs)
+    return _result(name, "Paimon Java", data, Sample.of(runs[1:]), theirs)
 
 
 def read_against_pypaimon(scale: float, repeats: int) -> Result:
@@ -187,13 +230,21 @@ def _result(name: str, rival: str, data: DataSet, ours: Sample, theirs: Sample) 
 def benchmarks(scale: float, repeats: int) -> Mapping[str, Callable[[], Result]]:
     """By the names that ``--only`` takes, in the order they run."""
 
-    def against_copy(name: str) -> Callable[[], Result]:
-        return lambda: compaction_against_copy(name, scale, repeats)
+    def against_copy(name: str, variant: Variant) -> Callable[[], Result]:
+        return lambda: compaction_against_copy(name, variant, scale, repeats)
+
+    def against_java(name: str, variant: Variant) -> Callable[[], Result]:
+        return lambda: compaction_against_java(name, variant, scale, min(repeats, 2))
 
     few = min(repeats, 3)  # the slow rivals
     return {
-        **{name: against_copy(name) for name in SETS},
-        "java": lambda: compaction_against_java(scale, min(few, 2)),
+        **{name: against_copy(name, Variant(name, {})) for name in SETS},
+        "java": against_java("java", Variant("fifth", {})),
+        **{name: against_copy(name, variant) for name, variant in VARIANTS.items()},
+        **{
+            f"{name} java": against_java(f"{name} java", variant)
+            for name, variant in VARIANTS.items()
+        },
         "write": lambda: write_against_pypaimon(scale, few),
         "read": lambda: read_against_pypaimon(scale, few),
     }

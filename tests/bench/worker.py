@@ -21,19 +21,19 @@ import polars as pl
 
 import desilt
 from desilt.table.compact import commit, rewrite
-from desilt.table.decision import PlanOptions
+from desilt.table.decision import Mode, PlanOptions
 from desilt.table.observe import TableObserver
 from desilt.table.rewrite import RewriteOptions
 
 Answer = dict[str, float]
 
 
-def compact(table: str) -> Answer:
-    """A full compaction, from planning to the published snapshot, verified as by default."""
+def compact(table: str, mode: Mode = "full") -> Answer:
+    """A compaction, from planning to the published snapshot, verified as by default."""
     handle = desilt.open_table(table).handle
     observer = TableObserver(handle)
     observer.refresh()
-    plan = observer.plan("", 0, str(uuid.uuid4()), PlanOptions("full"))
+    plan = observer.plan("", 0, str(uuid.uuid4()), PlanOptions(mode))
     if plan is None:
         raise RuntimeError("nothing was due")
     result = rewrite(plan, RewriteOptions())

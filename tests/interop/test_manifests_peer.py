@@ -17,7 +17,7 @@ from polars.testing import assert_frame_equal
 from support.histories import History
 from support.peers import Peer
 from support.players import DESILT, Play
-from support.shapes import Limits
+from support.shapes import NESTED_TYPES, Limits
 
 from desilt.table.catalog import open_table
 from desilt.table.manifest.codec import (
@@ -32,7 +32,9 @@ from desilt.table.metadata import MetadataReader
 
 WRITERS = ["java", "java09", "pypaimon", DESILT]
 FOR_ALL = Limits(
-    without_types=frozenset({"TIMESTAMP(9)", "TIMESTAMP(9) WITH LOCAL TIME ZONE"}),
+    without_types=frozenset(
+        {"TIMESTAMP(9)", "TIMESTAMP(9) WITH LOCAL TIME ZONE", *NESTED_TYPES}
+    ),
     plain_float_keys=True,
     null_partitions=False,
     options={"file.compression": [""], "manifest.merge-min-count": ["", "2"]},

@@ -383,14 +383,16 @@ class Peer:
         self,
         path: Path | str,
         *,
+        full: bool = True,
         repeats: int = 1,
         options: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> list[float]:
-        """Times full compactions of the same input; only the last one is committed."""
+        """Times compactions of the same input; only the last one is committed."""
         result = self.call(
             "bench_compact",
             path=str(path),
+            full=full,
             repeats=repeats,
             options=dict(options or {}),
             timeout=timeout,

@@ -311,6 +311,7 @@ final class Tables implements AutoCloseable {
         FileStoreTable table = openForCompaction(args);
         Set<Place> places = places(table, args);
         int repeats = Args.has(args, "repeats") ? Args.integer(args, "repeats") : 1;
+        boolean full = !Args.has(args, "full") || args.get("full").asBoolean();
         BatchWriteBuilder builder = table.newBatchWriteBuilder();
         out.writeStartObject();
         out.writeArrayFieldStart("seconds");
@@ -318,7 +319,7 @@ final class Tables implements AutoCloseable {
             try (BatchTableWrite write = builder.newWrite();
                     BatchTableCommit commit = builder.newCommit()) {
                 long start = System.nanoTime();
-                List<CommitMessage> messages = rewrite(write, places, true);
+                List<CommitMessage> messages = rewrite(write, places, full);
                 out.writeNumber((System.nanoTime() - start) / 1e9);
                 if (left > 1) {
                     commit.abort(messages);
