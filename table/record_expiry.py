@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from .datatypes import TIMESTAMPS, DataType, Root
+from .datatypes import TIMESTAMPS, DataType, Root, to_polars
 from .errors import InvalidRequest, UnsupportedFeature
 from .file_stats import file_bounds
 from .handle import TableHandle
@@ -71,15 +71,18 @@ class RecordExpiry:
 def _seconds(column: pl.Expr, data_type: DataType) -> pl.Expr:
     """Epoch seconds, cut off towards zero as Java divides."""
     if data_type.root in TIMESTAMPS:
-        return _towards_zero(_floor_millis(column), 1000)
+        return _towards_zero(_floor_millis(column, data_type), 1000)
     whole = column.cast(pl.Int64)
     if data_type.root is Root.BIGINT:
         return pl.when(whole >= _MILLIS_FROM).then(whole // 1000).otherwise(whole)
     return whole
 
 
-def _floor_millis(column: pl.Expr) -> pl.Expr:
-    return column.dt.epoch("ns") // 1_000_000
+def _floor_millis(column: pl.Expr, data_type: DataType) -> pl.Expr:
+    """Not by way of nanoseconds, which do not reach as far."""
+    dtype = to_polars(data_type)
+    assert isinstance(dtype, pl.Datetime)
+    return column.to_physical() // {"ms": 1, "us": 1_000, "ns": 1_000_000}[dtype.time_unit]
 
 
 def _towards_zero(value: pl.Expr, by: int) -> pl.Expr:

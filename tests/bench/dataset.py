@@ -6,8 +6,8 @@ whole range. `target-file-size` is 1 gb, so that a run is one file and a compact
 just as the copy that it is held against does.
 
 `sparse` is `fifth` with every other column null, in turns by run, as when several streams fill one
-row. `settled` is `fifth` with three of its runs merged into the top level already: what a compaction
-of the other two looks its keys up in.
+row. `settled` is `fifth` with three of its runs merged into the top level already: what a
+compaction of the other two looks its keys up in.
 """
 
 from __future__ import annotations

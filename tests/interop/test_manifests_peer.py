@@ -32,9 +32,7 @@ from desilt.table.metadata import MetadataReader
 
 WRITERS = ["java", "java09", "pypaimon", DESILT]
 FOR_ALL = Limits(
-    without_types=frozenset(
-        {"TIMESTAMP(9)", "TIMESTAMP(9) WITH LOCAL TIME ZONE", *NESTED_TYPES}
-    ),
+    without_types=frozenset({"TIMESTAMP(9)", "TIMESTAMP(9) WITH LOCAL TIME ZONE", *NESTED_TYPES}),
     plain_float_keys=True,
     null_partitions=False,
     options={"file.compression": [""], "manifest.merge-min-count": ["", "2"]},
