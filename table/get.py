@@ -96,7 +96,7 @@ def _by_bucket(
     schema = scan.schema
     if wanted.height == 0:
         return []
-    live = scan.scope(ScanRequest(filter=_of_partitions(wanted, schema))).live
+    live = scan.scope(ScanRequest(known=_of_partitions(wanted, schema))).live
     place = ["partition", "bucket", "total_buckets"]
     buckets = live.select(place).unique(maintain_order=True)
     met = buckets.with_columns(_canonical(buckets.get_column("partition"), schema)).join(

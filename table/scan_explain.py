@@ -109,7 +109,7 @@ def explain_scan(
     Raises: as `scan_table`.
     """
     scan = open_scan(handle, snapshot_id)
-    request = ScanRequest(checked_columns(columns, scan), filter, limit)
+    request = ScanRequest(columns=checked_columns(columns, scan), filter=filter, limit=limit)
     scopes: list[Scope] = []
 
     def note(scope: Scope) -> Iterator[pl.DataFrame]:

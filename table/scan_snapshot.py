@@ -30,13 +30,17 @@ from .schema import TableSchema
 from .snapshot import Snapshot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScanRequest:
     """What is asked for, in this order: rows that pass ``filter``, ``limit`` of them, of those the
-    ones that pass ``after``, in these columns (None: all)."""
+    ones that pass ``after``, in these columns (None: all).
+
+    ``known``: what Polars made of the filter, or of a part of it: rows that pass it pass this, too.
+    """
 
     columns: tuple[str, ...] | None = None
     filter: pl.Expr | None = field(default=None, compare=False)
+    known: pl.Expr | None = field(default=None, compare=False)
     limit: int | None = None
     after: pl.Expr | None = field(default=None, compare=False)
 
@@ -47,7 +51,7 @@ class ScanRequest:
         pass its predicate."""
         wanted = self.columns if columns is None else tuple(columns)
         if self.limit is None and self.filter is None and n_rows is None:
-            return replace(self, columns=wanted, filter=predicate)
+            return replace(self, columns=wanted, filter=predicate, known=predicate)
         limits = [n for n in (self.limit, n_rows) if n is not None]
         return replace(self, columns=wanted, limit=min(limits, default=None), after=predicate)
 
@@ -97,10 +101,10 @@ class SnapshotScan:
 
     def scope(self, request: ScanRequest) -> Scope:
         """The files that the request leaves; reads manifests."""
-        given = ScanFilter.of(request.filter, self.schema)
+        given = ScanFilter.of(request.known, self.schema)
         output = self.schema.names if request.columns is None else request.columns
-        after = () if request.after is None else request.after.meta.root_names()
-        asked = {*output, *given.columns, *after}
+        applied = [e for e in (request.filter, request.after) if e is not None]
+        asked = {*output, *given.columns, *(n for e in applied for n in e.meta.root_names())}
         found = self._found(given)
         cuts = [Cut(Step.PARTITION, found.files - found.live.height)]
         live = self._cut(found.live, pl.col("level") >= self._first_level, Step.HIDDEN, cuts)
@@ -127,7 +131,7 @@ class SnapshotScan:
     def plans(self, scope: Scope) -> Iterator[BucketPlan]:
         """What is read of each bucket, and what is not, in order."""
         tests = self._tests(scope.filter)
-        limit = None if scope.filter.conjuncts else scope.request.limit
+        limit = scope.request.limit if scope.request.filter is None else None
         sure = 0
         for key, files in each_bucket(scope.live):
             plan = self.plan(key, files, tests)
@@ -204,7 +208,7 @@ class SnapshotScan:
                 return
 
     def _rows(self, scope: Scope) -> Iterator[pl.DataFrame]:
-        head = None if scope.filter.conjuncts else scope.request.limit
+        head = scope.request.limit if scope.request.filter is None else None
         reader = BucketReader(self.handle, self.schema, scope.needed, head=head)
         sifts = self.sifts(scope.filter)
         for plan in self.plans(scope):
