@@ -26,6 +26,8 @@ from .supported import check_table
 
 Reader = Callable[[Scope], Iterator[pl.DataFrame]]
 
+_KEPT = "FILTER "  # how a query plan begins whose outermost step filters
+
 
 def scan_table(
     handle: TableHandle,
@@ -101,7 +103,19 @@ def as_pushed(predicate: pl.Expr, schema: TableSchema) -> pl.Expr | None:
     where all of it does.
     """
     handed: list[pl.Expr | None] = []
+    _filtered(predicate, schema, handed).collect()
+    return handed[0] if handed else None
 
+
+def kept_back(predicate: pl.Expr, schema: TableSchema) -> str | None:
+    """The text of what Polars does not hand over; None where that is nothing. For eyes only."""
+    first, _, rest = _filtered(predicate, schema, []).explain().partition("\n")
+    return first.removeprefix(_KEPT) if first.startswith(_KEPT) and rest else None
+
+
+def _filtered(
+    predicate: pl.Expr, schema: TableSchema, handed: list[pl.Expr | None]
+) -> pl.LazyFrame:
     def batches(
         with_columns: list[str] | None,
         predicate: pl.Expr | None,
@@ -111,8 +125,7 @@ def as_pushed(predicate: pl.Expr, schema: TableSchema) -> pl.Expr | None:
         handed.append(predicate)
         yield pl.DataFrame(schema=schema.polars).select(with_columns or schema.names)
 
-    register_io_source(batches, schema=schema.polars).filter(predicate).collect()
-    return handed[0] if handed else None
+    return register_io_source(batches, schema=schema.polars).filter(predicate)
 
 
 def rows_of_levels(
