@@ -23,7 +23,7 @@ from .predicate.tree import Tree, columns
 from .scan_buckets import in_wanted_buckets
 from .scan_filter import ScanFilter, tree_of
 from .scan_partitions import FilteredPartitions
-from .scan_plan import BucketPlan, Cut, Part, Step, Tests, plan_files, sure_rows
+from .scan_plan import BucketPlan, Cut, FileTests, Part, Step, plan_files, sure_rows
 from .scan_read import BucketReader, PredicateSift, Sifts
 from .scan_stats import FileStatistics, key_ranges
 from .schema import TableSchema
@@ -130,7 +130,7 @@ class SnapshotScan:
 
     def plans(self, scope: Scope) -> Iterator[BucketPlan]:
         """What is read of each bucket, and what is not, in order."""
-        tests = self._tests(scope.filter)
+        tests = file_tests(self.handle, self.schema, scope.filter)
         limit = scope.request.limit if scope.request.filter is None else None
         sure = 0
         for key, files in each_bucket(scope.live):
@@ -139,7 +139,7 @@ class SnapshotScan:
                 plan, sure = self._limited(plan, sure, limit)
             yield plan
 
-    def plan(self, key: BucketKey, files: pl.DataFrame, tests: Tests) -> BucketPlan:
+    def plan(self, key: BucketKey, files: pl.DataFrame, tests: FileTests) -> BucketPlan:
         """What is read of one bucket, of which these are the visible files."""
         entries = frame_entries(files)
         refuse_files(entries)
@@ -149,14 +149,6 @@ class SnapshotScan:
         except TableError as error:
             raise error.at(partition=text, bucket=key.bucket) from error
         return BucketPlan(key.partition, text, key.bucket, parts, cuts)
-
-    def _tests(self, given: ScanFilter) -> Tests:
-        on_keys, whole = tree_of(given.on_keys), tree_of(given.beyond_partitions)
-        keys = _KeyRanges(self.schema, on_keys) if given.asks_key_ranges else None
-        stats = None
-        if given.asks_statistics:
-            stats = FileStatistics(self.handle, self.schema, sorted(columns(whole)))
-        return Tests(keys, stats, on_keys, whole)
 
     def _limited(self, plan: BucketPlan, sure: int, limit: int) -> tuple[BucketPlan, int]:
         """The plan without what comes after enough rows, and how many rows are sure by then."""
@@ -222,6 +214,16 @@ class SnapshotScan:
             raise error.at(
                 table=self.handle.name, partition=plan.text, bucket=plan.bucket
             ) from error
+
+
+def file_tests(handle: TableHandle, schema: TableSchema, given: ScanFilter) -> FileTests:
+    """What files are held against for a predicate."""
+    on_keys, whole = tree_of(given.on_keys), tree_of(given.beyond_partitions)
+    keys = _KeyRanges(schema, on_keys) if given.asks_key_ranges else None
+    stats = None
+    if given.asks_statistics:
+        stats = FileStatistics(handle, schema, sorted(columns(whole)))
+    return FileTests(keys, stats, on_keys, whole)
 
 
 @dataclass(frozen=True, slots=True)
