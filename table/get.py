@@ -29,7 +29,7 @@ from .predicate.bounds import Mask
 from .predicate.tree import All, OneOf, Operand, Tree
 from .row import decode_row, encode_row, series_from_values
 from .scan import open_scan
-from .scan_plan import Tests
+from .scan_plan import FileTests
 from .scan_read import BucketReader, Sifts
 from .scan_snapshot import ScanRequest, SnapshotScan, each_bucket
 from .schema import TableSchema
@@ -71,7 +71,7 @@ def get_rows(
     reader = BucketReader(handle, schema, needed)
     found = [pl.DataFrame(schema=schema.polars).select(needed)]
     for key, files, own in _by_bucket(scan, wanted):
-        plan = scan.plan(key, files, Tests(keys=own))
+        plan = scan.plan(key, files, FileTests(keys=own))
         found += scan.rows(reader, plan, Sifts(own, own))
     rows = pl.concat(found)
     return rows[pl.Series(_places(rows, wanted, schema))].select(output)
@@ -96,7 +96,7 @@ def _by_bucket(
     schema = scan.schema
     if wanted.height == 0:
         return []
-    live = scan.scope(ScanRequest(filter=_of_partitions(wanted, schema))).live
+    live = scan.scope(ScanRequest(known=_of_partitions(wanted, schema))).live
     place = ["partition", "bucket", "total_buckets"]
     buckets = live.select(place).unique(maintain_order=True)
     met = buckets.with_columns(_canonical(buckets.get_column("partition"), schema)).join(

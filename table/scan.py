@@ -11,18 +11,22 @@ Spec: format §8.6, §8.7.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
 from .errors import InvalidRequest, TableError, naming
 from .handle import TableHandle
+from .predicate.parse import row_by_row
 from .scan_snapshot import ScanRequest, Scope, SnapshotScan
 from .schema import TableSchema
 from .snapshot import Snapshot
 from .supported import check_table
 
 Reader = Callable[[Scope], Iterator[pl.DataFrame]]
+
+_KEPT = "FILTER "  # how a query plan begins whose outermost step filters
 
 
 def scan_table(
@@ -43,7 +47,11 @@ def scan_table(
         UnsupportedFeature: the table needs what this release does not have.
     """
     scan = open_scan(handle, snapshot_id)
-    return lazy_scan(scan, scan.frames, ScanRequest(checked_columns(columns, scan), filter, limit))
+    return lazy_scan(
+        scan,
+        scan.frames,
+        ScanRequest(columns=checked_columns(columns, scan), filter=filter, limit=limit),
+    )
 
 
 def open_scan(handle: TableHandle, snapshot_id: int | None) -> SnapshotScan:
@@ -64,14 +72,13 @@ def lazy_scan(scan: SnapshotScan, read: Reader, request: ScanRequest) -> pl.Lazy
     """The request as a lazy frame whose rows ``read`` gives, or whoever stands in for it."""
     if request.limit is not None and request.limit < 0:
         raise InvalidRequest("limit is negative", limit=request.limit, table=scan.handle.name)
-    known, left = request.filter, None
-    if request.limit is None or known is None:
-        known, left = None, known
-    else:
-        known = as_pushed(known, scan.schema)
-        if known is None:  # Polars filters itself, and must do so before it counts
-            left = request.filter
-    baked = ScanRequest(filter=known, limit=None if left is not None else request.limit)
+    baked, left = ScanRequest(limit=request.limit), request.filter
+    if request.limit is not None and left is not None:
+        if row_by_row(left):
+            known = as_pushed(left, scan.schema)
+            baked, left = replace(baked, filter=left, known=known), None
+        else:  # Polars filters, and must do so before it counts
+            baked = ScanRequest()
 
     def batches(
         with_columns: list[str] | None,
@@ -90,10 +97,25 @@ def lazy_scan(scan: SnapshotScan, read: Reader, request: ScanRequest) -> pl.Lazy
 
 
 def as_pushed(predicate: pl.Expr, schema: TableSchema) -> pl.Expr | None:
-    """The predicate as Polars hands it to a scan, types resolved and constants folded; None where
-    it keeps it to itself."""
-    handed: list[pl.Expr | None] = []
+    """What Polars hands to a scan of the predicate, types resolved and constants folded.
 
+    It may be a part of it: what could fail on a row that another part rules out stays behind. None
+    where all of it does.
+    """
+    handed: list[pl.Expr | None] = []
+    _filtered(predicate, schema, handed).collect()
+    return handed[0] if handed else None
+
+
+def kept_back(predicate: pl.Expr, schema: TableSchema) -> str | None:
+    """The text of what Polars does not hand over; None where that is nothing. For eyes only."""
+    first, _, rest = _filtered(predicate, schema, []).explain().partition("\n")
+    return first.removeprefix(_KEPT) if first.startswith(_KEPT) and rest else None
+
+
+def _filtered(
+    predicate: pl.Expr, schema: TableSchema, handed: list[pl.Expr | None]
+) -> pl.LazyFrame:
     def batches(
         with_columns: list[str] | None,
         predicate: pl.Expr | None,
@@ -103,8 +125,7 @@ def as_pushed(predicate: pl.Expr, schema: TableSchema) -> pl.Expr | None:
         handed.append(predicate)
         yield pl.DataFrame(schema=schema.polars).select(with_columns or schema.names)
 
-    register_io_source(batches, schema=schema.polars).filter(predicate).collect()
-    return handed[0] if handed else None
+    return register_io_source(batches, schema=schema.polars).filter(predicate)
 
 
 def rows_of_levels(
@@ -116,7 +137,7 @@ def rows_of_levels(
 ) -> Iterator[pl.DataFrame]:
     """Merged rows of a snapshot, read from these levels on, in this schema."""
     scan = SnapshotScan(handle, schema, snapshot, first_level)
-    request = ScanRequest(None if columns is None else tuple(columns))
+    request = ScanRequest(columns=None if columns is None else tuple(columns))
     yield from scan.frames(scan.scope(request))
 
 

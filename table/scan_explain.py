@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import polars as pl
 
@@ -17,7 +18,7 @@ from .data_file import OpenFile
 from .file_rows import row_groups
 from .handle import TableHandle
 from .predicate.tree import columns as columns_of
-from .scan import checked_columns, lazy_scan, open_scan
+from .scan import checked_columns, kept_back, lazy_scan, open_scan
 from .scan_buckets import wanted_keys
 from .scan_filter import Conjunct, ScanFilter
 from .scan_plan import BucketPlan, Cut, Part, Step, Way
@@ -26,15 +27,27 @@ from .scan_snapshot import ScanRequest, Scope, SnapshotScan
 ROW_GROUPS = "row group"
 
 
+class Held(StrEnum):
+    """What a conjunct is held against in the end, whatever it left out before."""
+
+    PARTITIONS = "partitions"
+    BEFORE = "rows before the merge"
+    AFTER = "rows after the merge"
+    READ = "rows as they are read"  # of append tables
+    POLARS = "rows that the scan gives"  # Polars has kept it to itself
+
+
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """A conjunct; ``steps``: where it may leave something out. ``applied``: to which rows it is
-    applied besides: ``before the merge`` and ``after the merge``, ``as rows are read``, or ``by
-    Polars``, which has not handed it over."""
+    """A conjunct; ``steps``: where it may leave something out."""
 
     text: str
     steps: tuple[str, ...]
-    applied: str
+    held: Held
+
+    def __str__(self) -> str:
+        steps = f"; leaves out by {', '.join(self.steps)}" if self.steps else ""
+        return f"{self.text}; held against {self.held}{steps}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +92,7 @@ class ScanExplanation:
         lines = [
             f"scan of {self.table}, snapshot {self.snapshot_id}{limit}",
             f"columns: {', '.join(self.columns)}",
-            *(f"filter: {c.text}: {', '.join((*c.steps, c.applied))}" for c in self.conjuncts),
+            *(f"filter: {c}" for c in self.conjuncts),
             f"manifests: {self.manifests:,} of {self.total_manifests:,}",
             f"files: {self.left.files:,} of {self.total_files:,}",
             *(f"  left out by {_cut_text(cut)}" for cut in self.cuts),
@@ -109,7 +122,7 @@ def explain_scan(
     Raises: as `scan_table`.
     """
     scan = open_scan(handle, snapshot_id)
-    request = ScanRequest(checked_columns(columns, scan), filter, limit)
+    request = ScanRequest(columns=checked_columns(columns, scan), filter=filter, limit=limit)
     scopes: list[Scope] = []
 
     def note(scope: Scope) -> Iterator[pl.DataFrame]:
@@ -130,12 +143,11 @@ def _explained(scan: SnapshotScan, scope: Scope, request: ScanRequest) -> ScanEx
         size, gone = _measured(scan, scope, plan)
         left, cut_groups = _sum(left, size), cut_groups + gone
         partitions |= {plan.partition} if plan.parts else set()
-    # What is read before a limit is reached is known where no predicate decides about rows.
     return ScanExplanation(
         table=scan.handle.name,
         snapshot_id=None if scan.snapshot is None else scan.snapshot.id,
         columns=scope.output,
-        limit=request.limit if scope.request.limit is None else scope.request.limit,
+        limit=request.limit,
         conjuncts=_conjuncts(scan, scope, request),
         total_manifests=scope.found.manifests,
         manifests=scope.found.manifests - scope.found.skipped,
@@ -219,11 +231,14 @@ def _conjuncts(scan: SnapshotScan, scope: Scope, request: ScanRequest) -> tuple[
     given = scope.filter
     hashed = wanted_keys(scan.schema, given) is not None
     found = [
-        Pushed(c.text, _steps(scan, given, c, hashed=hashed), _applied(scan, given, c))
+        Pushed(c.text, _steps(scan, given, c, hashed=hashed), _held(scan, given, c))
         for c in given.conjuncts
     ]
-    if request.filter is not None and not found:
-        found.append(Pushed(str(request.filter), (), "by Polars"))
+    kept = None if request.filter is None else kept_back(request.filter, scan.schema)
+    if kept is not None:
+        counted = scope.request.limit is not None and scope.request.filter is not None
+        last = Held.AFTER if scan.schema.keyed else Held.READ
+        found.append(Pushed(kept, (), last if counted else Held.POLARS))
     return tuple(found)
 
 
@@ -243,7 +258,9 @@ def _steps(
     return (*steps, ROW_GROUPS)
 
 
-def _applied(scan: SnapshotScan, given: ScanFilter, conjunct: Conjunct) -> str:
+def _held(scan: SnapshotScan, given: ScanFilter, conjunct: Conjunct) -> Held:
+    if conjunct in given.on_partitions:
+        return Held.PARTITIONS
     if not scan.schema.keyed:
-        return "as rows are read"
-    return "before the merge" if conjunct in given.on_keys else "after the merge"
+        return Held.READ
+    return Held.BEFORE if conjunct in given.on_keys else Held.AFTER

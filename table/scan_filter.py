@@ -17,7 +17,7 @@ from functools import reduce
 
 import polars as pl
 
-from .predicate.parse import conjuncts, parse
+from .predicate.parse import conjuncts, parse, row_by_row
 from .predicate.tree import All, Tree, columns, understood
 from .schema import TableSchema
 
@@ -65,7 +65,7 @@ class ScanFilter:
                     frozenset(part.meta.root_names()),
                     parse(part, types),
                     part,
-                    part.meta.is_row_separable(),
+                    row_by_row(part),
                 )
                 for part in parts
             ),

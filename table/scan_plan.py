@@ -108,7 +108,7 @@ class KeyTest(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Tests:
+class FileTests:
     """What files are held against; None: nothing.
 
     ``on_keys``: conjuncts on keys alone; ``whole``: all of them.
@@ -121,7 +121,7 @@ class Tests:
 
 
 def plan_files(
-    files: Sequence[DataFile], schema: TableSchema, tests: Tests
+    files: Sequence[DataFile], schema: TableSchema, tests: FileTests
 ) -> tuple[tuple[Part, ...], tuple[Cut, ...]]:
     """The parts of a bucket that must be read, in the order in which they are read, and the rest.
 
@@ -140,7 +140,7 @@ def plan_files(
 @dataclass(slots=True)
 class _Planner:
     schema: TableSchema
-    tests: Tests
+    tests: FileTests
     gone: dict[Step, list[DataFile]] = field(default_factory=dict[Step, list[DataFile]])
 
     def appended(self, files: Sequence[DataFile]) -> list[Part]:

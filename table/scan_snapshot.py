@@ -23,20 +23,24 @@ from .predicate.tree import Tree, columns
 from .scan_buckets import in_wanted_buckets
 from .scan_filter import ScanFilter, tree_of
 from .scan_partitions import FilteredPartitions
-from .scan_plan import BucketPlan, Cut, Part, Step, Tests, plan_files, sure_rows
+from .scan_plan import BucketPlan, Cut, FileTests, Part, Step, plan_files, sure_rows
 from .scan_read import BucketReader, PredicateSift, Sifts
 from .scan_stats import FileStatistics, key_ranges
 from .schema import TableSchema
 from .snapshot import Snapshot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScanRequest:
     """What is asked for, in this order: rows that pass ``filter``, ``limit`` of them, of those the
-    ones that pass ``after``, in these columns (None: all)."""
+    ones that pass ``after``, in these columns (None: all).
+
+    ``known``: what Polars made of the filter, or of a part of it: rows that pass it pass this, too.
+    """
 
     columns: tuple[str, ...] | None = None
     filter: pl.Expr | None = field(default=None, compare=False)
+    known: pl.Expr | None = field(default=None, compare=False)
     limit: int | None = None
     after: pl.Expr | None = field(default=None, compare=False)
 
@@ -47,7 +51,7 @@ class ScanRequest:
         pass its predicate."""
         wanted = self.columns if columns is None else tuple(columns)
         if self.limit is None and self.filter is None and n_rows is None:
-            return replace(self, columns=wanted, filter=predicate)
+            return replace(self, columns=wanted, filter=predicate, known=predicate)
         limits = [n for n in (self.limit, n_rows) if n is not None]
         return replace(self, columns=wanted, limit=min(limits, default=None), after=predicate)
 
@@ -97,10 +101,10 @@ class SnapshotScan:
 
     def scope(self, request: ScanRequest) -> Scope:
         """The files that the request leaves; reads manifests."""
-        given = ScanFilter.of(request.filter, self.schema)
+        given = ScanFilter.of(request.known, self.schema)
         output = self.schema.names if request.columns is None else request.columns
-        after = () if request.after is None else request.after.meta.root_names()
-        asked = {*output, *given.columns, *after}
+        applied = [e for e in (request.filter, request.after) if e is not None]
+        asked = {*output, *given.columns, *(n for e in applied for n in e.meta.root_names())}
         found = self._found(given)
         cuts = [Cut(Step.PARTITION, found.files - found.live.height)]
         live = self._cut(found.live, pl.col("level") >= self._first_level, Step.HIDDEN, cuts)
@@ -126,8 +130,8 @@ class SnapshotScan:
 
     def plans(self, scope: Scope) -> Iterator[BucketPlan]:
         """What is read of each bucket, and what is not, in order."""
-        tests = self._tests(scope.filter)
-        limit = None if scope.filter.conjuncts else scope.request.limit
+        tests = file_tests(self.handle, self.schema, scope.filter)
+        limit = scope.request.limit if scope.request.filter is None else None
         sure = 0
         for key, files in each_bucket(scope.live):
             plan = self.plan(key, files, tests)
@@ -135,7 +139,7 @@ class SnapshotScan:
                 plan, sure = self._limited(plan, sure, limit)
             yield plan
 
-    def plan(self, key: BucketKey, files: pl.DataFrame, tests: Tests) -> BucketPlan:
+    def plan(self, key: BucketKey, files: pl.DataFrame, tests: FileTests) -> BucketPlan:
         """What is read of one bucket, of which these are the visible files."""
         entries = frame_entries(files)
         refuse_files(entries)
@@ -145,14 +149,6 @@ class SnapshotScan:
         except TableError as error:
             raise error.at(partition=text, bucket=key.bucket) from error
         return BucketPlan(key.partition, text, key.bucket, parts, cuts)
-
-    def _tests(self, given: ScanFilter) -> Tests:
-        on_keys, whole = tree_of(given.on_keys), tree_of(given.beyond_partitions)
-        keys = _KeyRanges(self.schema, on_keys) if given.asks_key_ranges else None
-        stats = None
-        if given.asks_statistics:
-            stats = FileStatistics(self.handle, self.schema, sorted(columns(whole)))
-        return Tests(keys, stats, on_keys, whole)
 
     def _limited(self, plan: BucketPlan, sure: int, limit: int) -> tuple[BucketPlan, int]:
         """The plan without what comes after enough rows, and how many rows are sure by then."""
@@ -204,7 +200,7 @@ class SnapshotScan:
                 return
 
     def _rows(self, scope: Scope) -> Iterator[pl.DataFrame]:
-        head = None if scope.filter.conjuncts else scope.request.limit
+        head = scope.request.limit if scope.request.filter is None else None
         reader = BucketReader(self.handle, self.schema, scope.needed, head=head)
         sifts = self.sifts(scope.filter)
         for plan in self.plans(scope):
@@ -218,6 +214,16 @@ class SnapshotScan:
             raise error.at(
                 table=self.handle.name, partition=plan.text, bucket=plan.bucket
             ) from error
+
+
+def file_tests(handle: TableHandle, schema: TableSchema, given: ScanFilter) -> FileTests:
+    """What files are held against for a predicate."""
+    on_keys, whole = tree_of(given.on_keys), tree_of(given.beyond_partitions)
+    keys = _KeyRanges(schema, on_keys) if given.asks_key_ranges else None
+    stats = None
+    if given.asks_statistics:
+        stats = FileStatistics(handle, schema, sorted(columns(whole)))
+    return FileTests(keys, stats, on_keys, whole)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,9 @@ Codec = Literal["zstd", "snappy", "lz4", "gzip", "uncompressed"]
 ROW_GROUP_BYTES = 32 * 1024 * 1024
 """Decoded size of our row groups: small enough that a merge of many runs holds one of each."""
 
+ROW_GROUP_ROWS_MIN = 1024
+"""However wide rows are."""
+
 _SATURATED = 2**63 - 1  # what Polars makes of an INT96 that 64 bits of nanoseconds cannot hold
 _FILE_FAILED = "underlying IO error: "  # how Polars words that the file it writes to failed
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 8}
@@ -205,7 +208,7 @@ def encode(
         StorageUnavailable: the file cannot be written, a full disk for one.
         BadData: pyarrow cannot encode the rows; where Polars cannot, it says so itself.
     """
-    group_rows = max(1024, ROW_GROUP_BYTES // max(1, row_bytes))
+    group_rows = max(ROW_GROUP_ROWS_MIN, ROW_GROUP_BYTES // max(1, row_bytes))
     try:
         if needs_pyarrow(encoding.fields):
             _encode_pyarrow(frames, file, encoding, group_rows)

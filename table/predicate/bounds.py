@@ -263,14 +263,13 @@ def _compared(leaf: Compare, data_type: DataType) -> _Leaf:
 def _one_of(leaf: OneOf, data_type: DataType) -> _Leaf:
     low, high = _ends(leaf.operand)
     values = pl.lit(leaf.values)
-    below, through = (
-        pl.when(end.is_not_null()).then(values.search_sorted(end, side=side))  # type: ignore[arg-type]
-        for end, side in ((low, "left"), (high, "right"))
-    )
+    below = pl.when(low.is_null()).then(0).otherwise(values.search_sorted(low, "left"))
+    through = values.search_sorted(high, "right")
+    through = pl.when(high.is_null()).then(len(leaf.values)).otherwise(through)
     nan = _NO
     if data_type.root in FLOATS:
         nan = pl.lit(value=bool(leaf.values.is_nan().any()))
-    return _Leaf(_known(below < through), _YES, nan, ~nan)
+    return _Leaf(below < through, _YES, nan, ~nan)
 
 
 _NEGATED = {Op.LT: Op.GE, Op.LE: Op.GT, Op.GT: Op.LE, Op.GE: Op.LT, Op.EQ: Op.NE, Op.NE: Op.EQ}

@@ -48,6 +48,35 @@ def parse(predicate: pl.Expr, schema: Mapping[str, pl.DataType]) -> Tree:
         return _UNKNOWN
 
 
+def row_by_row(expr: pl.Expr) -> bool:
+    """Whether its value in a row follows from that row alone, so that frames may be cut anywhere.
+
+    Polars says so of the outermost operation; here every part is asked.
+    """
+    pending = [expr]
+    while pending:
+        part = pending.pop()
+        try:
+            if part.meta.is_literal():
+                if pl.select(part.alias("value")).height != 1:
+                    return False
+                continue
+            if not part.meta.is_row_separable() or _looks_into_column(part):
+                return False
+        except pl.exceptions.PolarsError:  # a Python function, for one
+            return False
+        pending += _parts(part)
+    return True
+
+
+def _looks_into_column(expr: pl.Expr) -> bool:
+    """Whether it looks a value up in another column, which Polars may take as a whole."""
+    parts = _parts(expr)
+    if len(parts) != 2 or parts[1].meta.is_literal(allow_aliasing=True):
+        return False
+    return any(expr.meta.eq(parts[0].is_in(parts[1], nulls_equal=n)) for n in (False, True))
+
+
 def _parts(expr: pl.Expr) -> list[pl.Expr]:
     """The inputs of the outermost operation, in their order."""
     try:
