@@ -172,7 +172,9 @@ class EngineHistory:
             descending = rules.options.get("sequence.field.sort-order") == "descending"
             if number is not None:
                 key.rank = max(key.rank, number)
-            values = _ordering(types, rules.sequence, number, descending=descending)
+            # Where nulls overwrite nothing, an older second column stays beside a newer first one.
+            nulls = rules.engine != "partial-update" or self.style == "wild"
+            values = _ordering(types, rules.sequence, number, descending=descending, nulls=nulls)
             for i, value in zip(rules.sequence, values, strict=True):
                 row[i] = value
         for group in sorted(set(rules.groups.values())):
@@ -225,11 +227,17 @@ class EngineHistory:
 
 
 def _ordering(
-    types: Sequence[str], columns: Sequence[int], number: int | None, *, descending: bool = False
+    types: Sequence[str],
+    columns: Sequence[int],
+    number: int | None,
+    *,
+    descending: bool = False,
+    nulls: bool = True,
 ) -> list[Json]:
     if number is None:
         return [None] * len(columns)
-    return order_values([types[i] for i in columns], number, descending=descending)
+    kinds = [types[i] for i in columns]
+    return order_values(kinds, number, descending=descending, nulls=nulls)
 
 
 class _Legal:

@@ -97,16 +97,18 @@ def _distinct(rng: random.Random, element: ColumnType) -> list[Any]:
     return list(found.values())
 
 
-def order_values(types: Sequence[str], number: int, *, descending: bool = False) -> list[Json]:
-    """Values of one or two columns that order as the number does; the second one may be null.
+def order_values(
+    types: Sequence[str], number: int, *, descending: bool = False, nulls: bool = True
+) -> list[Json]:
+    """Values of one or two columns that order as the number does.
 
-    Nulls are smallest in both directions.
+    With ``nulls`` the second one may be null, which is smallest in both directions.
     """
     sign = -1 if descending else 1
     if len(types) == 1:
         return [order_value(types[0], sign * number)]
     high, low = divmod(number, 3)
-    second = order_value(types[1], sign * low) if low else None
+    second = None if nulls and low == 0 else order_value(types[1], sign * low)
     return [order_value(types[0], sign * high), second]
 
 
