@@ -36,6 +36,7 @@ ONLY: dict[str, frozenset[str]] = {
     "primary-key.nullable": frozenset({"false"}),
     "lookup.remote-file.enabled": frozenset({"false"}),
     "metadata.iceberg.storage": frozenset({"disabled"}),
+    "metadata.iceberg-compatible": frozenset({"false"}),
     "file.format": frozenset({"parquet"}),
     "manifest.format": frozenset({"avro"}),
     "data-file.external-paths.strategy": frozenset({"none"}),

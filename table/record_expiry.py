@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from .datatypes import TIMESTAMPS, DataType, Root
+from .datatypes import TIMESTAMPS, DataType, Root, time_unit
 from .errors import InvalidRequest, UnsupportedFeature
 from .file_stats import file_bounds
 from .handle import TableHandle
@@ -22,6 +22,9 @@ from .schema import TableSchema
 
 _MILLIS_FROM = 1_000_000_000_000
 """A BIGINT from here on is milliseconds, below it seconds."""
+
+
+_PER_MILLI = {"ms": 1, "us": 1_000, "ns": 1_000_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +74,16 @@ class RecordExpiry:
 def _seconds(column: pl.Expr, data_type: DataType) -> pl.Expr:
     """Epoch seconds, cut off towards zero as Java divides."""
     if data_type.root in TIMESTAMPS:
-        return _towards_zero(_floor_millis(column), 1000)
+        return _towards_zero(_floor_millis(column, data_type), 1000)
     whole = column.cast(pl.Int64)
     if data_type.root is Root.BIGINT:
         return pl.when(whole >= _MILLIS_FROM).then(whole // 1000).otherwise(whole)
     return whole
 
 
-def _floor_millis(column: pl.Expr) -> pl.Expr:
-    return column.dt.epoch("ns") // 1_000_000
+def _floor_millis(column: pl.Expr, data_type: DataType) -> pl.Expr:
+    """Of the number that is stored: nanoseconds of a late year would be too many for 64 bits."""
+    return column.to_physical() // _PER_MILLI[time_unit(data_type)]
 
 
 def _towards_zero(value: pl.Expr, by: int) -> pl.Expr:

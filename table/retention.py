@@ -140,7 +140,7 @@ def _check(bounds: Bounds, what: str) -> None:
 REFUSED_VALUES = (
     "type", "branch", "pk-clustering-override", "chain-table.enabled", "data-evolution.enabled",
     "index-file-in-data-file-dir", "lookup.remote-file.enabled", "metadata.iceberg.storage",
-    "manifest.format", "data-file.external-paths.strategy",
+    "metadata.iceberg-compatible", "manifest.format", "data-file.external-paths.strategy",
 )  # fmt: skip
 REFUSED_OPTIONS = (
     "data-file.external-paths", "data-file.path-directory", "global-index.external-path",

@@ -14,5 +14,7 @@ from support.seeds import seeds
 
 
 @pytest.mark.parametrize("seed", seeds(0, 12))
-def test_rows_survive_until_they_are_deleted(java: Peer, tmp_path: Path, seed: int) -> None:
-    play_append(seed, {"java": java}, tmp_path)
+def test_rows_survive_until_they_are_deleted(
+    java: Peer, pypaimon: Peer, tmp_path: Path, seed: int
+) -> None:
+    play_append(seed, {"java": java, "pypaimon": pypaimon}, tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -16,6 +16,7 @@ from .canonical import Json
 from .peer_streams import changes, delete_rows, index_files, pack, snapshot_files
 from .peers import Peer, PeerError
 from .players import Desilt
+from .pypaimon_limits import why_pypaimon_cannot_read_rows
 
 __all__ = ["AppendHistory"]
 
@@ -30,28 +31,34 @@ DOUBLED = "which is already in the the map"
 class AppendHistory:
     """Rows ``[n, p, v]`` with a number each, and what has become of them.
 
-    With ``expires``, desilt also drops old snapshots now and then; what they told is not asked
-    then.
+    A peer called ``pypaimon`` reads along where it can. With ``expires``, desilt also drops old
+    snapshots now and then; what they told is not asked then.
     """
 
-    def __init__(self, seed: int, java: Peer, warehouse: Path, *, expires: bool = False) -> None:
+    def __init__(
+        self, seed: int, peers: Mapping[str, Peer], warehouse: Path, *, expires: bool = False
+    ) -> None:
         self.rng = random.Random(seed)
-        self.java = java
+        self.java = peers["java"]
         self.rows: dict[int, list[Json]] = {}
         self.told: list[int] = []
         self.log = [f"seed {seed}"]
         self.desilt = Desilt()
         self.verbs = VERBS | ({"expires": 2} if expires else {})
         self.bucket = self.rng.choice(["-1", "1", "2"])
-        self.path = java.create_table(
-            warehouse, "t", COLUMNS, partition_keys=["p"], options=self._options()
+        options = self._options()
+        self.path = self.java.create_table(
+            warehouse, "t", COLUMNS, partition_keys=["p"], options=options
         )
+        names = {"java"} if why_pypaimon_cannot_read_rows(options) else {"java", "pypaimon"}
+        self.readers = {name: peer for name, peer in peers.items() if name in names}
 
     def _options(self) -> dict[str, str]:
+        wide = self.rng.choice(["true", "false"])
         made = {
             "bucket": self.bucket,
             "deletion-vectors.enabled": "true",
-            "deletion-vectors.bitmap64": self.rng.choice(["true", "false"]),
+            "deletion-vectors.bitmap64": wide,
             "deletion-vector.index-file.target-size": self.rng.choice(["1 b", "2 mb"]),
             "compaction.min.file-num": self.rng.choice(["2", "4"]),
         }
@@ -141,7 +148,8 @@ class AppendHistory:
         wanted = sorted(map(str, self.rows.values()))
         ours = sorted(str(list(row)) for row in self.table.scan().collect().iter_rows())
         assert ours == wanted, self
-        assert sorted(map(str, self.java.read(self.path)["rows"])) == wanted, self
+        for name, reader in self.readers.items():
+            assert sorted(map(str, reader.read(self.path)["rows"])) == wanted, f"{name}\n{self}"
         self._check_vectors()
 
     def _check_vectors(self) -> None:

@@ -81,8 +81,11 @@ def _row_play(cell: Cell, way: Way, seed: int, peers: Peers, home: Path) -> Engi
 
 
 def play_append(seed: int, peers: Peers, home: Path, *, expires: bool = False) -> None:
-    """Plays one history of an append table that desilt and Java write, delete from and pack."""
-    AppendHistory(seed, peers["java"], home, expires=expires).run()
+    """Plays one history of an append table that desilt and Java write, delete from and pack.
+
+    pypaimon reads along.
+    """
+    AppendHistory(seed, peers, home, expires=expires).run()
 
 
 def _lasting(cell: Cell, way: Way, seed: int, peers: Peers, home: Path) -> None:

@@ -80,6 +80,7 @@ FEATURES = (
     option("Iceberg metadata in the table", "metadata.iceberg.storage", "table-location",
            **_ELSEWHERE),
     option("Iceberg metadata for Hive", "metadata.iceberg.storage", "hive-catalog", **_ELSEWHERE),
+    option("Iceberg metadata, older name", "metadata.iceberg-compatible", "true", **_ELSEWHERE),
     option("commit callbacks", "commit.callbacks", "com.example.Callback"),
     option("tag callbacks", "tag.callbacks", "com.example.Callback"),
     option("commits that wait until they are visible", "visibility-callback.enabled", "true"),
