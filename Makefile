@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := build/.venv-stamp
 
-.PHONY: check test demo bench duel fmt lint types setup setup-peers setup-tools build clean
+.PHONY: check test demo bench duel soak fmt lint types setup setup-peers setup-tools build clean
 
 check: lint types test
 
@@ -48,6 +48,10 @@ bench: setup-peers
 
 duel: setup-peers
 	PYTHONSAFEPATH=1 PYTHONPATH=tests $(BIN)/python -m bench.duel --seconds $(or $(SECONDS),300)
+
+soak: setup-peers
+	PYTHONSAFEPATH=1 PYTHONPATH=tests $(BIN)/python -m bench.soak --seconds $(or $(SECONDS),600) \
+		$(if $(SEED),--seed $(SEED)) $(if $(ROW),--row $(ROW))
 
 build: $(STAMP)
 	rm -rf build/lib dist

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from .datatypes import TIMESTAMPS, DataType, Root, to_polars
+from .datatypes import TIMESTAMPS, DataType, Root, time_unit
 from .errors import InvalidRequest, UnsupportedFeature
 from .file_stats import file_bounds
 from .handle import TableHandle
@@ -22,6 +22,9 @@ from .schema import TableSchema
 
 _MILLIS_FROM = 1_000_000_000_000
 """A BIGINT from here on is milliseconds, below it seconds."""
+
+
+_PER_MILLI = {"ms": 1, "us": 1_000, "ns": 1_000_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +82,8 @@ def _seconds(column: pl.Expr, data_type: DataType) -> pl.Expr:
 
 
 def _floor_millis(column: pl.Expr, data_type: DataType) -> pl.Expr:
-    """Not by way of nanoseconds, which do not reach as far."""
-    dtype = to_polars(data_type)
-    assert isinstance(dtype, pl.Datetime)
-    return column.to_physical() // {"ms": 1, "us": 1_000, "ns": 1_000_000}[dtype.time_unit]
+    """Of the number that is stored: nanoseconds of a late year would be too many for 64 bits."""
+    return column.to_physical() // _PER_MILLI[time_unit(data_type)]
 
 
 def _towards_zero(value: pl.Expr, by: int) -> pl.Expr:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .errors import InvalidRequest, UnsupportedFeature
-from .options import ONLY
 from .options_expiry import ExpiryOptions
+from .options_refused import ONLY
 from .schema import TableSchema
 
 
@@ -137,12 +137,15 @@ def _check(bounds: Bounds, what: str) -> None:
 
 # Options that change which files a snapshot has, or where. Expiry asks less of a table than
 # compaction does: how rows are merged or encoded is nothing to it.
-_ONLY = (
-    "type", "pk-clustering-override", "chain-table.enabled", "data-evolution.enabled",
+REFUSED_VALUES = (
+    "type", "branch", "pk-clustering-override", "chain-table.enabled", "data-evolution.enabled",
     "index-file-in-data-file-dir", "lookup.remote-file.enabled", "metadata.iceberg.storage",
-    "manifest.format", "data-file.external-paths.strategy",
+    "metadata.iceberg-compatible", "manifest.format", "data-file.external-paths.strategy",
 )  # fmt: skip
-_ABSENT = ("data-file.external-paths", "data-file.path-directory", "global-index.external-path")
+REFUSED_OPTIONS = (
+    "data-file.external-paths", "data-file.path-directory", "global-index.external-path",
+    "blob-field", "blob-descriptor-field", "blob.stored-descriptor-fields", "blob-view-field",
+)  # fmt: skip
 
 
 def check_expirable(schema: TableSchema) -> None:
@@ -152,10 +155,10 @@ def check_expirable(schema: TableSchema) -> None:
         UnsupportedFeature: naming option and value.
     """
     raw = schema.raw_options
-    for key in _ONLY:
+    for key in REFUSED_VALUES:
         if key in raw and raw[key].strip().lower() not in ONLY[key]:
             raise UnsupportedFeature("option is not supported", option=key, value=raw[key])
-    for key in _ABSENT:
+    for key in REFUSED_OPTIONS:
         if key in raw:
             raise UnsupportedFeature("option is not supported", option=key, value=raw[key])
     schema.options.expiry.check()

@@ -27,7 +27,8 @@ from .datatypes import (
 )
 from .datatypes import Field as Field  # a column is a field, and asked for here
 from .errors import CorruptTable, InvalidRequest, UnsupportedFeature
-from .options import TableOptions, refuse_unsupported
+from .options import TableOptions
+from .options_refused import refuse_unsupported
 
 KEY_PREFIX = "_KEY_"
 SEQUENCE = "_SEQUENCE_NUMBER"
@@ -232,6 +233,9 @@ def check_supported(schema: TableSchema) -> None:
     options = schema.options
     refuse_unsupported(options)
     _check_types(schema)
+    for name in schema.partition_keys if schema.keyed else ():
+        if name not in schema.primary_keys:
+            raise UnsupportedFeature("keys across partitions are not supported", column=name)
     if options.bucket == -1 and "bucket-key" in schema.raw_options:
         raise InvalidRequest("bucket-key needs a bucket count", option="bucket-key")
     if options.bucket > 0 and not schema.bucket_keys:

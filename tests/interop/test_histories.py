@@ -7,7 +7,6 @@ with its reason.
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from support.canonical import parse_type
 from support.histories import History
 from support.peers import Peer
 from support.players import DESILT, Play
+from support.seeds import seeds
 from support.shapes import NESTED_TYPES, VALUE_TYPES, Limits, Shape
 
 Peers = dict[str, Peer]
@@ -72,11 +72,6 @@ BY_JAVA09 = {
     "desilt compacts": 3, "desilt compacts fully": 2, "desilt deletes": 1,
 }
 # fmt: on
-
-
-def seeds(first: int, count: int) -> range:
-    """DESILT_HISTORIES=10 plays ten times as many."""
-    return range(first, first + count * int(os.environ.get("DESILT_HISTORIES", "1")))
 
 
 @pytest.fixture(scope="module")

@@ -8,42 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.engine_histories import STYLES, Allowance, EngineHistory
-from support.engine_play import EnginePlay
 from support.engines import Cell
-from support.matrix import READY, ROWS
+from support.matrix import ROWS
 from support.peers import Peer
-from support.players import Desilt, OfPeer, Player
-from support.pypaimon_limits import can_ever_read, takes_retracts, why_pypaimon_cannot_read
+from support.plays import play_row
+from support.pypaimon_limits import can_ever_read
 
 READABLE = [cell for cell in ROWS if can_ever_read(cell)]
-ROUNDS = 2
-
-
-def history(seed: int, cell: Cell, *, inserts: bool) -> EngineHistory:
-    allowance = Allowance(
-        accept=lambda shape: why_pypaimon_cannot_read(cell, shape) is None,
-        inserts=inserts,
-        retracts=takes_retracts(cell),
-        tame=True,  # pypaimon merges lone records, too
-    )
-    return EngineHistory(seed, cell, STYLES[seed % len(STYLES)], allowance)
-
-
-def play(
-    cell: Cell, seed: int, peers: tuple[Peer, Peer], home: Path, *, writes: bool
-) -> EnginePlay:
-    java, pypaimon = peers
-    third: Player = OfPeer(pypaimon)
-    desilt: list[Player] = [Desilt()] if READY[cell] else []
-    return EnginePlay(
-        history(seed, cell, inserts=writes),
-        java,
-        home,
-        writer=third if writes else None,
-        compactor=desilt[0] if desilt else None,
-        readers=[third, *desilt],
-    )
 
 
 @pytest.mark.parametrize("cell", READABLE, ids=str)
@@ -52,7 +23,7 @@ def test_pypaimon_reads_what_others_compacted(
 ) -> None:
     seed = 2000 + ROWS.index(cell)  # styles in turn
 
-    play(cell, seed, (java, pypaimon), tmp_path, writes=False).run(ROUNDS)
+    play_row(cell, "pypaimon-reads", seed, {"java": java, "pypaimon": pypaimon}, tmp_path)
 
 
 @pytest.mark.parametrize("cell", READABLE, ids=str)
@@ -61,4 +32,4 @@ def test_others_compact_what_pypaimon_wrote(
 ) -> None:
     seed = 3000 + ROWS.index(cell)
 
-    play(cell, seed, (java, pypaimon), tmp_path, writes=True).run(ROUNDS)
+    play_row(cell, "pypaimon-writes", seed, {"java": java, "pypaimon": pypaimon}, tmp_path)

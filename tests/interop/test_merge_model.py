@@ -6,7 +6,6 @@ A failure names its seed in the test's id and prints the table and the records o
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +27,7 @@ from support.engine_model import (
 from support.engines import ENGINES, column_value, random_rules
 from support.peer_streams import MergeCase, Merged, Wrapper, merge_by
 from support.peers import Peer
+from support.seeds import seeds
 from support.shapes import KEY_TYPES, random_value
 
 CASES = 150
@@ -124,15 +124,10 @@ BY_WRAPPER: dict[Wrapper, Expected] = {
 }
 
 
-def seeds(count: int) -> range:
-    """DESILT_HISTORIES=10 tries ten times as many."""
-    return range(count * int(os.environ.get("DESILT_HISTORIES", "1")))
-
-
 @pytest.mark.parametrize(
     "wrapper", ["function", "reducer", "lookup", "lookup-changelog", "full-changelog"]
 )
-@pytest.mark.parametrize("seed", seeds(8))
+@pytest.mark.parametrize("seed", seeds(0, 8))
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_model_merges_as_the_library(
     java: Peer, engine: str, seed: int, wrapper: Wrapper
@@ -170,7 +165,7 @@ def oldest_rules(rng: random.Random, engine: str) -> Rules:
 
 
 @pytest.mark.parametrize("wrapper", ["function", "reducer", "full-changelog"])
-@pytest.mark.parametrize("seed", seeds(4))
+@pytest.mark.parametrize("seed", seeds(0, 4))
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_oldest_library_merges_adds_alike(
     java09: Peer, engine: str, seed: int, wrapper: Wrapper
@@ -213,7 +208,7 @@ def ordering_case(rng: random.Random, rules: Rules) -> MergeCase:
     return MergeCase(records)
 
 
-@pytest.mark.parametrize("seed", seeds(20))
+@pytest.mark.parametrize("seed", seeds(0, 20))
 def test_the_model_feeds_records_in_the_order_of_the_library(java: Peer, seed: int) -> None:
     rng = random.Random(seed)
     rules = ordering_rules(rng)

@@ -27,6 +27,9 @@ from .shapes import Shape
 
 __all__ = ["EnginePlay"]
 
+KEPT = 3
+"""How many snapshots are left by `EnginePlay.expire`."""
+
 
 class EnginePlay:
     """A table, its twin, and who acts on them.
@@ -115,6 +118,22 @@ class EnginePlay:
         self._write(self.mirror, self.history.batch(15))
         self.check_rows(by_files=True)
         self._compact(self.mirror, full=self.history.rng.random() < 0.5 or self._only_fully)
+
+    def expire(self) -> None:
+        """Desilt drops all but the latest snapshots; what is left reads and tells as before."""
+        self.history.note("desilt expires")
+        kept = [snapshot["id"] for snapshot in self.snapshots()[-KEPT:]]
+        before = self._moments(kept)
+        Desilt().expire(self.path, kept=KEPT)
+        if [snapshot["id"] for snapshot in self.snapshots()] != kept:
+            self.fail("expiry left other snapshots", str(self.snapshots()), str(kept))
+        if self._moments(kept) != before:
+            self.fail("expiry changed what the last snapshots hold", str(before))
+
+    def _moments(self, snapshots: Sequence[int]) -> list[Sequence[object]]:
+        """What Java reads at these snapshots, and what it is told from the first of them on."""
+        rows = [alike(self.mirror.read(self.shape, self.path, one)) for one in snapshots]
+        return [*rows, changes(self.java, self.path, first=snapshots[0])]
 
     def finish(self) -> None:
         """The last checks: what a stream was told, and that Java can go on."""

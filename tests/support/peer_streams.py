@@ -28,6 +28,7 @@ __all__ = [
     "delete_rows",
     "index_files",
     "merge_by",
+    "option_keys",
     "pack",
     "refusals",
     "snapshot_files",
@@ -159,6 +160,11 @@ def refusals(peer: Peer, shapes: Sequence[Shape]) -> list[str | None]:
         for shape in shapes
     ]
     return cast("list[str | None]", peer.call("validate_schemas", schemas=schemas))
+
+
+def option_keys(peer: Peer) -> list[str]:
+    """The keys of all table options that the library knows, older spellings too."""
+    return cast("list[str]", peer.call("option_keys"))
 
 
 def write_stream(

@@ -11,6 +11,8 @@ import polars as pl
 import pytest
 
 from desilt.table.catalog import Catalog, open_table
+from desilt.table.storage import LocalStorage
+from desilt.table.table import Table
 
 from .frames import frame_of, rows_of
 from .histories import Batch, History, Row, alike
@@ -34,10 +36,18 @@ class Player(Protocol):
 
 
 class Desilt:
-    """The code under test, by its public calls; rewrites are verified in full."""
+    """The code under test, by its public calls; rewrites are verified in full.
+
+    Nothing is flushed to the device: no test pulls a plug.
+    """
+
+    storage = LocalStorage(sync=False)
+
+    def table(self, path: Path) -> Table:
+        return open_table(str(path), storage=self.storage)
 
     def create(self, shape: Shape, warehouse: Path) -> Path:
-        table = Catalog(str(warehouse)).create_table(
+        table = Catalog(str(warehouse), storage=self.storage).create_table(
             "default.t",
             dict(shape.columns),
             primary_key=shape.primary_keys,
@@ -48,23 +58,27 @@ class Desilt:
 
     def write(self, shape: Shape, path: Path, batch: Batch) -> None:
         kinds = pl.Series([row[0] for row in batch], dtype=pl.String) if shape.keyed else None
-        open_table(str(path)).write(frame_of(shape, [row[1:] for row in batch]), kinds=kinds)
+        self.table(path).write(frame_of(shape, [row[1:] for row in batch]), kinds=kinds)
 
     def delete(self, shape: Shape, path: Path, rows: Sequence[Row]) -> None:
         """Deletes by key: only key, partition and sequence columns of the rows are handed over."""
         needed = {*shape.primary_keys, *shape.partition_keys, shape.sequence}
         frame = frame_of(shape, rows)
-        open_table(str(path)).delete(frame.select(n for n in shape.names if n in needed))
+        self.table(path).delete(frame.select(n for n in shape.names if n in needed))
 
     def compact(self, path: Path, *, full: bool) -> None:
-        open_table(str(path)).compact("full" if full else "minor", verify="full")
+        self.table(path).compact("full" if full else "minor", verify="full")
 
     def read(self, shape: Shape, path: Path, snapshot: int | None = None) -> list[Row]:
-        return rows_of(shape, open_table(str(path)).scan(snapshot_id=snapshot).collect())
+        return rows_of(shape, self.table(path).scan(snapshot_id=snapshot).collect())
+
+    def expire(self, path: Path, *, kept: int) -> None:
+        """Drops all but the latest snapshots."""
+        self.table(path).expire(retain_max=kept, retain_min=1)
 
     def changes(self, shape: Shape, path: Path) -> list[SnapshotChanges]:
         """What streams are told, in the form of `peer_streams.changes`; refusals are raised."""
-        table = open_table(str(path))
+        table = self.table(path)
         latest = table.handle.snapshots.latest_id() or 0
         found: dict[int, SnapshotChanges] = {}
         for part in table.changes(0, latest):

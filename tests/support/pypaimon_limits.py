@@ -12,7 +12,13 @@ from collections.abc import Mapping
 from .engines import Cell
 from .shapes import Shape
 
-__all__ = ["can_ever_read", "takes_retracts", "why_pypaimon_cannot_read"]
+__all__ = [
+    "can_ever_read",
+    "limits",
+    "takes_retracts",
+    "why_pypaimon_cannot_read",
+    "why_pypaimon_cannot_read_rows",
+]
 
 _REFUSED_KEYS: Mapping[str, Mapping[str, str]] = {
     "partial-update": {
@@ -60,9 +66,35 @@ def why_pypaimon_cannot_read(cell: Cell, shape: Shape) -> str | None:
     return found[0] if found else None
 
 
+def why_pypaimon_cannot_read_rows(options: Mapping[str, str]) -> str | None:
+    """The same for an append table of these options."""
+    found = [
+        f"{key}={value}: {reason}"
+        for (key, value), reason in _REFUSED_OPTIONS.items()
+        if options.get(key) == value
+    ]
+    return found[0] if found else None
+
+
 def can_ever_read(cell: Cell) -> bool:
     """Whether there are tables of this row that pypaimon reads as Java does."""
     return cell.vectors or not _adds_up_levels(cell)
+
+
+def limits() -> list[tuple[str, str]]:
+    """All of this as text: what is left out of pypaimon's histories, and why."""
+    found = [
+        (f"`{engine}`: `{pattern}`", reason)
+        for engine, refused in _REFUSED_KEYS.items()
+        for pattern, reason in refused.items()
+    ]
+    found += [(f"`{value}`", reason) for value, reason in _REFUSED_VALUES.items()]
+    found += [(f"`{key}={value}`", reason) for (key, value), reason in _REFUSED_OPTIONS.items()]
+    found += [
+        (f"`{function}` of {kind}", why) for (function, kind), why in _MISREAD_FUNCTIONS.items()
+    ]
+    found += [(f"columns of type `{pattern}`", why) for pattern, why in _MISREAD_TYPES.items()]
+    return [(what.replace("|", "\\|"), why) for what, why in found]
 
 
 def _adds_up_levels(cell: Cell) -> bool:

@@ -10,7 +10,8 @@ from support.builders import catalog, keyed_table
 from support.faulty import files_below
 
 from desilt.table.errors import UnsupportedFeature
-from desilt.table.options import ABSENT, ONLY, TableOptions, parse_size, refuse_unsupported
+from desilt.table.options import TableOptions, parse_size
+from desilt.table.options_refused import ABSENT, ONLY, refuse_unsupported
 
 MIB = 1024 * 1024
 

@@ -1,15 +1,21 @@
 package desilt.peer;
 
 import java.io.IOException;
+import java.lang.reflect.Field;
+import java.lang.reflect.Modifier;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
+import org.apache.paimon.CoreOptions;
 import org.apache.paimon.catalog.Catalog;
 import org.apache.paimon.catalog.Identifier;
+import org.apache.paimon.options.ConfigOption;
 import org.apache.paimon.schema.Schema;
 import org.apache.paimon.shade.jackson2.com.fasterxml.jackson.core.JsonGenerator;
 import org.apache.paimon.shade.jackson2.com.fasterxml.jackson.databind.JsonNode;
@@ -22,6 +28,7 @@ final class Schemas {
 
     static void register(Map<String, Peer.Operation> operations) {
         operations.put("validate_schemas", Schemas::validate);
+        operations.put("option_keys", Schemas::optionKeys);
     }
 
     /** A table's description as creating one takes it. */
@@ -50,6 +57,19 @@ final class Schemas {
         } finally {
             remove(warehouse);
         }
+    }
+
+    /** The keys of all options that the library knows for tables, older spellings too. */
+    private static void optionKeys(JsonNode args, JsonGenerator out) throws Exception {
+        Set<String> keys = new TreeSet<>();
+        for (Field field : CoreOptions.class.getFields()) {
+            if (Modifier.isStatic(field.getModifiers())
+                    && field.get(null) instanceof ConfigOption<?> option) {
+                keys.add(option.key());
+                option.fallbackKeys().forEach(older -> keys.add(older.getKey()));
+            }
+        }
+        out.writeObject(keys);
     }
 
     private static String refusal(Catalog catalog, String name, JsonNode description) {

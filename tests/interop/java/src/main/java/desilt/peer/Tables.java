@@ -19,7 +19,6 @@ import org.apache.paimon.data.GenericRow;
 import org.apache.paimon.data.InternalRow;
 import org.apache.paimon.disk.IOManager;
 import org.apache.paimon.fs.Path;
-import org.apache.paimon.fs.local.LocalFileIO;
 import org.apache.paimon.io.DataFileMeta;
 import org.apache.paimon.manifest.ManifestEntry;
 import org.apache.paimon.operation.FileStoreScan;
@@ -464,7 +463,7 @@ final class Tables implements AutoCloseable {
 
     static FileStoreTable open(String path, Map<String, String> dynamic) {
         FileStoreTable table =
-                FileStoreTableFactory.create(LocalFileIO.create(), new Path(path));
+                FileStoreTableFactory.create(new BufferedFiles(), new Path(path));
         return dynamic.isEmpty() ? table : table.copy(new HashMap<>(dynamic));
     }
 
