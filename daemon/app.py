@@ -252,16 +252,23 @@ class App:
         ledger, now = self._settlement.ledger, self._clock.now()
         proposals = [
             p
-            for p in self._backlog.proposals()
+            for p in self._backlog.waiting(now)
             if ledger.bucket_open(p.key, now) and self._fleet.get(p.key.table) is not None
         ]
-        used = sum(task.proposal.memory_bytes for task in self._running.values())
+        running = [task.proposal for task in self._running.values()]
         budget = Budget(
-            slots=self._options.concurrent - len(self._running),
-            memory_bytes=self._options.memory_bytes - used,
+            slots=self._options.concurrent - len(running),
+            memory_bytes=self._options.memory_bytes - sum(p.memory_bytes for p in running),
             memory_bytes_total=self._options.memory_bytes,
+            long_slots=self._long_slots(running),
         )
         return plan_admission(proposals, budget, Standing(running=frozenset(self._running)))
+
+    def _long_slots(self, running: Sequence[Proposal]) -> int | None:
+        """One less than there are where somebody waits for what compactions make visible."""
+        if self._options.concurrent == 1 or not any(t.awaited for t in self._fleet.tables):
+            return None
+        return self._options.concurrent - 1 - sum(not p.quick for p in running)
 
     def _task(self, proposal: Proposal) -> Task:
         table = self._fleet.get(proposal.key.table)

@@ -57,6 +57,15 @@ class Watched:
     reading: dict[str, int] = field(default_factory=dict[str, int])
     """Running tasks by id, and the snapshot that each was planned from; behind ``lock``."""
 
+    @property
+    def awaited(self) -> bool:
+        """Whether readers or followers of the table wait for its compactions."""
+        facts = self.facts
+        if facts is None or facts.is_empty():
+            return False
+        told = pl.col("up_level0") | pl.col("full_commits").is_not_null()
+        return bool(facts.select(told.any()).item())
+
 
 class Fleet:
     """All tables that are watched. `look` may run in several threads, `discover` in one."""

@@ -14,6 +14,7 @@ from typing import Literal, cast
 from .duration import parse_duration
 from .errors import UnsupportedFeature
 from .options_expiry import ExpiryOptions
+from .options_full import FullOptions
 
 Producer = Literal["none", "input", "lookup", "full-compaction"]
 
@@ -357,6 +358,10 @@ class TableOptions:
     def expiry(self) -> ExpiryOptions:
         return ExpiryOptions(self)
 
+    @property
+    def full(self) -> FullOptions:
+        return FullOptions(self)
+
 
 _COMPRESSIONS = frozenset({"zstd", "snappy", "lz4", "gzip", "none", "uncompressed"})
 
@@ -418,6 +423,8 @@ def _check_numbers(options: TableOptions) -> None:
         "ignore_update_before", "forces_level0", "lookup_interval", "expire_seconds",
     ):  # fmt: skip
         getattr(options, name)
+    for name in ("commits", "interval_millis", "below_bytes", "above_bytes"):
+        getattr(options.full, name)
     if options.trigger < 2:
         raise UnsupportedFeature(
             "trigger is too small",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,10 +34,15 @@ MIB = 2**20
 
 @dataclass
 class FakeTable:
-    """Runs per bucket, each of 1 MiB at level 0; ``fail_*``: raised once by that step, in turn."""
+    """Runs per bucket, all at level 0; ``facts``: what else its health frame says.
+
+    ``fail_*``: raised once by that step, in turn.
+    """
 
     name: str
     runs: dict[int, int]
+    run_bytes: int = MIB
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
     snapshot_id: int = 1
     fail_open: list[Exception] = field(default_factory=list[Exception])
     fail_refresh: list[Exception] = field(default_factory=list[Exception])
@@ -77,7 +82,10 @@ class FakeObserver:
 
     def health(self, now_millis: int) -> pl.DataFrame:
         rows = [
-            keyed_facts([(0, MIB)] * runs, table=self._table.name, bucket=bucket)
+            keyed_facts(
+                [(0, self._table.run_bytes)] * runs,
+                **{**self._table.facts, "table": self._table.name, "bucket": bucket},
+            )
             for bucket, runs in sorted(self._table.runs.items())
         ]
         return facts_frame(*rows)
@@ -94,7 +102,9 @@ class FakeObserver:
     ) -> CompactionPlan | None:
         if self._table.fruitless:
             return None
-        return a_plan(self._table.name, bucket, task_id, self._table.snapshot_id)
+        mode = PlanOptions().mode if options is None else options.mode
+        plan = a_plan(self._table.name, bucket, task_id, self._table.snapshot_id)
+        return replace(plan, mode=mode)
 
 
 class FakeEngine:
