@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from . import paths
-from .commit_files import CommitFiles, CommitRequest
+from .commit_files import CommitFiles, CommitRequest, IndexChange
 from .errors import (
     CommitConflict,
     FileMissing,
@@ -148,7 +148,7 @@ class Committer:
         while self._replaced:
             try:
                 readded += self._readd(self._replaced[0])
-            except StorageUnavailable:
+            except TableError:
                 return readded
             self._replaced.pop(0)
         return readded
@@ -161,20 +161,43 @@ class Committer:
         if latest is None:
             return 0
         there = _places(self.reader.live(latest))
+        entries = self._entries_of(replacing.delta_manifest_list)
         missing = tuple(
             e
-            for e in self._entries_of(replacing)
+            for e in entries
             if (e.kind is EntryKind.ADD) != ((e.file.name, e.file.level) in there)
         )
-        if not missing:
+        index = self._index_of(replacing, latest)
+        if not missing and index is None:
             return 0
+        told = replacing.changelog_manifest_list if len(missing) == len(entries) else None
         task_id = str(uuid.uuid4())
-        request = CommitRequest(replacing.commit_kind, f"desilt-{task_id}", task_id, missing)
+        request = CommitRequest(
+            replacing.commit_kind,
+            f"desilt-{task_id}",
+            task_id,
+            missing,
+            changelog=() if told is None else self._entries_of(told),
+            index=index,
+        )
         _Attempts(self._handle, self.reader, request).run()
-        return len(missing)
+        return len(missing) + (0 if index is None else len(index.added))
 
-    def _entries_of(self, snapshot: Snapshot) -> tuple[ManifestEntry, ...]:
-        metas = self.reader.manifest_list(snapshot.delta_manifest_list)
+    def _index_of(self, replacing: Snapshot, latest: Snapshot) -> IndexChange | None:
+        """The index files that it changed, unless that is so in the latest snapshot, too."""
+        base = self._handle.snapshots.find(replacing.id - 1)
+        before = () if base is None else self.reader.index(base)
+        after = self.reader.index(replacing)
+        now = {e.file_name for e in self.reader.index(latest)}
+        kept = {e.file_name for e in before} & {e.file_name for e in after}
+        added = tuple(e for e in after if e.file_name not in kept)
+        gone = tuple(e.file_name for e in before if e.file_name not in kept)
+        if {e.file_name for e in added} <= now and not now & set(gone):
+            return None
+        return IndexChange(gone, added)
+
+    def _entries_of(self, manifest_list: str) -> tuple[ManifestEntry, ...]:
+        metas = self.reader.manifest_list(manifest_list)
         frames = [pl.DataFrame(schema=ENTRY_SCHEMA), *(self.reader.whole(m.name) for m in metas)]
         return frame_entries(pl.concat(frames))
 
@@ -265,7 +288,13 @@ class _Attempts:
         adds = {
             (e.file.name, e.file.level) for e in self._request.entries if e.kind is EntryKind.ADD
         }
-        return bool(adds) and adds <= _places(self._reader.live(latest))
+        index = self._request.index
+        vectors = {e.file_name for e in index.added} if index is not None else set[str]()
+        return (
+            bool(adds or vectors)
+            and adds <= _places(self._reader.live(latest))
+            and vectors <= {e.file_name for e in self._reader.index(latest)}
+        )
 
     def _attempt(self, base: Snapshot | None) -> Snapshot | None:
         schema = self._handle.latest_schema()

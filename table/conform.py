@@ -150,6 +150,31 @@ def _misfit(given: pl.Series, series: pl.Series, data_type: DataType) -> str | N
     return "longer than the type allows" if (sizes > data_type.length).any() else None
 
 
+# Keys
+
+
+def conform_keys(keys: pl.DataFrame, schema: TableSchema) -> pl.DataFrame:
+    """The primary keys that a caller names, in the schema's order, each column of its type.
+
+    Raises:
+        InvalidRequest: a column is missing, or is none of the primary key; a key is null.
+        BadData: a value does not fit its column.
+    """
+    if not schema.keyed:
+        raise InvalidRequest("looking rows up needs a primary key")
+    for name in keys.columns:
+        if name not in schema.primary_keys:
+            raise InvalidRequest("no column of the primary key", column=name)
+    for name in schema.primary_keys:
+        if name not in keys.columns:
+            raise InvalidRequest("a column of the primary key is missing", column=name)
+        if keys.get_column(name).null_count():
+            raise InvalidRequest("a key is null", column=name)
+    return pl.DataFrame(
+        [_conformed(keys.get_column(name), schema.column(name)) for name in schema.primary_keys]
+    )
+
+
 # Deletes
 
 

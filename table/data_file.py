@@ -6,7 +6,7 @@ rows in silence. Whoever reads a data file reads it through here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -15,12 +15,14 @@ from . import paths
 from .deletes import Positions
 from .errors import BadData, CorruptTable, first_line
 from .evolution import Projection, project
+from .file_stats import ColumnBounds
 from .format.parquet import Chunk, ParquetSource
 from .handle import TableHandle
 from .lsm.order import ascending, order_frame, strictly_ascending
 from .manifest.entry import DataFile
 from .merge.rule import MergeRule
 from .schema import KIND, SEQUENCE, Field, TableSchema
+from .stats import group_bounds
 
 
 class OpenFile:
@@ -40,6 +42,7 @@ class OpenFile:
         self.file = file
         self.path = paths.data_file(folder, file.name)
         self.source = ParquetSource(handle.storage, self.path)
+        self._schema = schema
         self._written = schema if file.schema_id == schema.id else handle.schema(file.schema_id)
         if self.source.rows != file.row_count:
             raise CorruptTable(
@@ -54,6 +57,44 @@ class OpenFile:
             UnsupportedFeature: a column changed its type in a way that could lose values.
         """
         return project(wanted, self._written.physical, self.source.columns, self.path)
+
+    def check_deletions(self, deletions: Positions | None) -> None:
+        """
+        Raises:
+            CorruptTable: rows are deleted that the file does not have.
+        """
+        if deletions is not None and len(deletions) and deletions[-1] >= self.source.rows:
+            raise CorruptTable(
+                "a deletion vector reaches beyond its file", file=self.path,
+                position=int(deletions[-1]), rows=self.source.rows,
+            )  # fmt: skip
+
+    def group_rows(self) -> list[int]:
+        """Rows of each row group."""
+        metadata = self.source.metadata
+        return [int(metadata.row_group(i).num_rows) for i in range(metadata.num_row_groups)]
+
+    def group_bounds(self, columns: Sequence[str]) -> Sequence[Mapping[str, ColumnBounds]]:
+        """Bounds of columns of the schema in each row group, as far as the footer knows them.
+
+        A column that the file does not have is null; of one that had another type nothing is known.
+        """
+        rows = self.group_rows()
+        found: list[dict[str, ColumnBounds]] = [{} for _ in rows]
+        by_id = {f.id: f for f in self._written.fields}
+        for name in columns:
+            now = self._schema.column(name)
+            then = by_id.get(now.id)
+            if then is None:
+                bounds = [ColumnBounds(null_count=n) for n in rows]
+            elif then.type.not_null() == now.type.not_null():
+                given = group_bounds(self.source.metadata, then.name, then.type)
+                bounds = [ColumnBounds(*b) for b in given]
+            else:
+                continue
+            for group, of_group in zip(found, bounds, strict=True):
+                group[name] = of_group
+        return found
 
     def read(self, chunk: Chunk, projection: Projection) -> pl.DataFrame:
         """All rows of a chunk, deleted ones too.
@@ -96,13 +137,9 @@ def read_columns(
         UnsupportedFeature: a column changed its type in a way that could lose values.
     """
     opened = OpenFile(handle, schema, *place)
-    if deletions is not None and len(deletions) and deletions[-1] >= opened.source.rows:
-        raise CorruptTable(
-            "a deletion vector reaches beyond its file", file=opened.path,
-            position=int(deletions[-1]), rows=opened.source.rows,
-        )  # fmt: skip
+    opened.check_deletions(deletions)
     projection = opened.projection(wanted)
-    check = _OrderCheck(schema, opened.path, unique=unique)
+    check = OrderCheck(schema, opened.path, unique=unique)
     for chunk in opened.source.chunks(limit_bytes):
         frame = check.passed(opened.read(chunk, projection))
         yield frame if deletions is None else without(frame, chunk.offset, deletions)
@@ -118,19 +155,23 @@ def without(frame: pl.DataFrame, offset: int, deletions: Positions) -> pl.DataFr
     return frame.filter(pl.Series(kept))
 
 
-class _OrderCheck:
-    """Passes chunks of one file on while they ascend; append tables have no order."""
+class OrderCheck:
+    """Passes chunks of one file on while they ascend; append tables have no order.
 
-    def __init__(self, schema: TableSchema, path: str, *, unique: bool) -> None:
+    ``columns``: those that it must be given.
+    """
+
+    def __init__(self, schema: TableSchema, path: str, *, unique: bool = True) -> None:
         self._check = strictly_ascending if unique else ascending
         self._rule = MergeRule.of(schema) if schema.keyed else None
+        self.columns = () if self._rule is None else (*self._rule.keys, SEQUENCE, KIND)
         self._path = path
         self._last: pl.DataFrame | None = None
 
     def passed(self, frame: pl.DataFrame) -> pl.DataFrame:
         if self._rule is None or frame.height == 0:
             return frame
-        for name in (*self._rule.keys, SEQUENCE, KIND):
+        for name in self.columns:
             if frame.get_column(name).null_count():
                 raise BadData("a key or system column holds nulls", column=name, file=self._path)
         order = order_frame(frame, self._rule.keys, self._rule.key_types)

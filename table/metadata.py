@@ -8,6 +8,8 @@ between: a gap, an OVERWRITE, a replaced snapshot.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import polars as pl
 
@@ -15,10 +17,40 @@ from . import paths
 from .errors import CorruptTable, UnsupportedFeature
 from .handle import TableHandle
 from .manifest.codec import ManifestMeta, read_manifest, read_manifest_list
-from .manifest.entry import ENTRY_SCHEMA, SLIM_SCHEMA, EntryKind, ManifestEntry, frame_entries
+from .manifest.entry import (
+    ENTRY_SCHEMA,
+    SLIM_SCHEMA,
+    STATS_COLUMNS,
+    EntryKind,
+    ManifestEntry,
+    frame_entries,
+)
 from .manifest.fold import fold
 from .manifest.index import DELETION_VECTORS, IndexEntry, read_index_manifest
 from .snapshot import Snapshot
+
+
+class PartitionChoice(Protocol):
+    """Says which partitions are wanted, of entries for certain, of manifests as far as it can."""
+
+    def manifests(self, metas: Sequence[ManifestMeta]) -> Sequence[bool]:
+        """Which may hold entries of wanted partitions."""
+        ...
+
+    def entries(self, entries: pl.DataFrame) -> pl.DataFrame:
+        """The entries of wanted partitions, in their order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFiles:
+    """``live``: slim entries of the wanted partitions. ``files``: how many all partitions have.
+    ``manifests``: of the snapshot; ``skipped``: those that were not read."""
+
+    live: pl.DataFrame
+    files: int
+    manifests: int
+    skipped: int
 
 
 class MetadataReader:
@@ -70,6 +102,44 @@ class MetadataReader:
         self._slim = {name: frame for name, frame in self._slim.items() if name in used}
         self._lists = {name: metas for name, metas in self._lists.items() if name in lists}
         return live
+
+    def live_of(self, snapshot: Snapshot, choice: PartitionChoice) -> LiveFiles:
+        """Live files of the wanted partitions; manifests that hold none of them are not read.
+
+        A file's entries all name its partition. So those of a wanted partition are in the manifests
+        that are read, and of the others none is left to be folded: an ADD that was not read is
+        missed by no DELETE.
+        """
+        metas = self.manifests(snapshot)
+        wanted = [m for m, yes in zip(metas, choice.manifests(metas), strict=True) if yes]
+        live = fold([choice.entries(self.slim(m.name)) for m in wanted])
+        files = sum(m.added_files - m.deleted_files for m in metas)
+        return LiveFiles(live, files, len(metas), len(metas) - len(wanted))
+
+    def with_stats(self, snapshot: Snapshot, live: pl.DataFrame) -> pl.DataFrame:
+        """These live files with their statistics: columns of ENTRY_SCHEMA, in the same order.
+
+        Raises:
+            CorruptTable: one of them is in no manifest.
+        """
+        place = ["partition", "bucket", "level", "name"]
+        names = live.get_column("name")
+        added = (pl.col("kind") == EntryKind.ADD) & pl.col("name").is_in(names.implode())
+        found = [pl.DataFrame(schema=ENTRY_SCHEMA)]
+        for meta in self.manifests(snapshot):
+            # Manifests that were not read for the live files hold none of them.
+            slim = self._slim.get(meta.name)
+            if slim is not None and slim.filter(added).height:
+                found.append(self.whole(meta.name).filter(added))
+        stats = pl.concat(found).select(*place, *STATS_COLUMNS)
+        stats = stats.unique(place, keep="last", maintain_order=True)
+        joined = live.join(stats, on=place, how="inner", maintain_order="left")
+        if joined.height != live.height:
+            raise CorruptTable(
+                "files are in no manifest", table=self._handle.name, expected=live.height,
+                found=joined.height,
+            )  # fmt: skip
+        return joined
 
     def entries(
         self, snapshot: Snapshot, partition: bytes, bucket: int, names: Collection[str]

@@ -121,10 +121,7 @@ def collect_stats(
     Returns:
         The names are None where the statistics cover all columns, and where not ``dense``.
     """
-    leaves = [metadata.schema.column(i) for i in range(metadata.num_columns)]
-    # The path of a leaf inside a nested column may be another column's name: "r.a". There are no
-    # statistics of nested columns.
-    places = {leaf.path: i for i, leaf in enumerate(leaves) if leaf.name == leaf.path}
+    places = _places(metadata)
     found = {
         name: _limited(_footer_bounds(metadata, places.get(name), data_type), mode)
         for name, data_type, mode in zip(columns, types, modes, strict=True)
@@ -229,6 +226,34 @@ def _footer_bounds(metadata: Any, place: int | None, data_type: DataType) -> _Bo
     if not complete or not lows:
         return _Bounds(null_count=null_count)
     return _Bounds(_sorted(lows, data_type)[0], _sorted(highs, data_type)[-1], null_count)
+
+
+def group_bounds(
+    metadata: Any, column: str, data_type: DataType
+) -> list[tuple[object, object, int | None]]:
+    """Lowest and highest value and nulls of a top-level column in each row group, as far as known.
+
+    Bounds of floats do not tell of NaN.
+    """
+    place = _places(metadata).get(column)
+    if place is None or data_type.nested:
+        return [(None, None, None)] * metadata.num_row_groups
+    found: list[tuple[object, object, int | None]] = []
+    for index in range(metadata.num_row_groups):
+        statistics = metadata.row_group(index).column(place).statistics
+        ends = _group_bounds(metadata.schema.column(place), statistics, data_type)
+        found.append((*ends, _null_count(metadata, place, statistics)))
+    return found
+
+
+def _places(metadata: Any) -> dict[str, int]:
+    """Where the columns that are not nested are.
+
+    The path of a leaf inside a nested column may be another column's name: "r.a". There are no
+    statistics of nested columns.
+    """
+    leaves = [metadata.schema.column(i) for i in range(metadata.num_columns)]
+    return {leaf.path: i for i, leaf in enumerate(leaves) if leaf.name == leaf.path}
 
 
 def _null_count(metadata: Any, place: int, statistics: Any) -> int | None:

@@ -19,6 +19,7 @@ from .delete import Deletion, delete_where
 from .errors import CommitConflict, naming
 from .expire import ExpiryPlan, ExpiryResult, expire, plan_expiry
 from .follow import FollowOptions, Start, follow
+from .get import get_rows
 from .handle import TableHandle
 from .observe import TableObserver
 from .plan import CompactionPlan
@@ -26,6 +27,7 @@ from .premises import REPLANS_MAX
 from .retention import Override
 from .rewrite import RewriteOptions, RewriteResult
 from .scan import scan_table
+from .scan_explain import ScanExplanation, explain_scan
 from .schema import TableSchema
 from .write import WriteOptions, write_rows
 
@@ -86,10 +88,36 @@ class Table:
         columns: list[str] | None = None,
         filter: pl.Expr | None = None,  # Polars' own word
         snapshot_id: int | None = None,
+        limit: int | None = None,
     ) -> pl.LazyFrame:
         """Merged rows as a lazy frame (see `scan_table`)."""
         with naming(self.name):
-            return scan_table(self.handle, columns=columns, filter=filter, snapshot_id=snapshot_id)
+            return scan_table(
+                self.handle, columns=columns, filter=filter, limit=limit, snapshot_id=snapshot_id
+            )
+
+    def explain(
+        self,
+        columns: list[str] | None = None,
+        filter: pl.Expr | None = None,  # Polars' own word
+        snapshot_id: int | None = None,
+        limit: int | None = None,
+    ) -> ScanExplanation:
+        """What such a scan would read, and what not, by which step (see `ScanExplanation`)."""
+        with naming(self.name):
+            return explain_scan(
+                self.handle, columns=columns, filter=filter, limit=limit, snapshot_id=snapshot_id
+            )
+
+    def get(
+        self,
+        keys_df: pl.DataFrame,
+        columns: list[str] | None = None,
+        snapshot_id: int | None = None,
+    ) -> pl.DataFrame:
+        """The merged rows of these primary keys, found without a scan (see `get_rows`)."""
+        with naming(self.name):
+            return get_rows(self.handle, keys_df, columns=columns, snapshot_id=snapshot_id)
 
     def changes(
         self, from_snapshot: int, to_snapshot: int, *, columns: Sequence[str] | None = None

@@ -78,12 +78,19 @@ class ParquetSource:
             total += values * _OFFSET_BYTES * place.max_repetition_level
         return total
 
-    def chunks(self, limit_bytes: int) -> tuple[Chunk, ...]:
-        """The file as consecutive chunks: row groups, cut further where they decode too large."""
+    def chunks(self, limit_bytes: int, groups: Sequence[bool] | None = None) -> tuple[Chunk, ...]:
+        """The file as ascending chunks: row groups, cut further where they decode too large.
+
+        Args:
+            groups: for each row group whether it is wanted; None: all are.
+        """
         chunks: list[Chunk] = []
         offset = 0
         for index in range(self.metadata.num_row_groups):
             group = self.metadata.row_group(index)
+            if groups is not None and not groups[index]:
+                offset += group.num_rows
+                continue
             # A dictionary encodes in less than a byte what takes eight in memory.
             encoded = int(group.total_byte_size) + group.num_rows * _VIEW_BYTES
             decoded = max(encoded, self._least_bytes(group))

@@ -77,13 +77,23 @@ def float_rank(value: pl.Expr) -> pl.Expr:
 
 def rows_through(order: pl.DataFrame, bound: Sequence[Any]) -> int:
     """How many rows of an ascending order frame are at most ``bound``; by binary search."""
+    return _span(order, bound)[1]
+
+
+def rows_below(order: pl.DataFrame, bound: Sequence[Any]) -> int:
+    """How many rows of an ascending order frame are below ``bound``; by binary search."""
+    return _span(order, bound)[0]
+
+
+def _span(order: pl.DataFrame, bound: Sequence[Any]) -> tuple[int, int]:
+    """Where the rows that equal the bound begin and end."""
     start, end = 0, order.height
     for name, value in zip(order.columns, bound, strict=True):
         column = order.get_column(name).slice(start, end - start)
         wanted = pl.Series([value], dtype=column.dtype)
         end = start + int(column.search_sorted(wanted, "right").item())
         start += int(column.search_sorted(wanted, "left").item())
-    return end
+    return start, end
 
 
 def bound_at(order: pl.DataFrame, row: int) -> tuple[Any, ...]:

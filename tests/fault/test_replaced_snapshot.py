@@ -7,8 +7,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 import pytest
-from support.builders import Task, keyed_table, kv, live_files, orphans, reopened, rows_of
+from support.builders import (
+    Task,
+    append_table,
+    keyed_table,
+    kv,
+    live_files,
+    orphans,
+    reopened,
+    rows_of,
+)
 from support.faulty import Failure, FaultyStorage
 from support.foreign import ForeignWriter
 
@@ -234,6 +244,107 @@ def test_a_delete_that_takes_the_place_of_our_base_is_added_back(
     reopened(table, store).write(OURS)
 
     assert _values(table) == ["ours", "base"]
+
+
+# --- deletions by vectors, changelogs -------------------------------------------------------------
+
+
+@pytest.fixture
+def vectored(tmp_path: Path) -> Table:
+    table = append_table(tmp_path / "vectored", options={"deletion-vectors.enabled": "true"})
+    table.write(_numbers(0, 4))
+    table.write(_numbers(4, 8))
+    return table
+
+
+def _numbers(first: int, last: int) -> pl.DataFrame:
+    return pl.DataFrame({"n": range(first, last), "v": "x"})
+
+
+def _left(table: Table) -> list[object]:
+    return sorted(table.scan(columns=["n"]).collect()["n"].to_list())
+
+
+def test_a_deletion_replaced_right_after_its_publish_is_committed_again(
+    vectored: Table, tmp_path: Path
+) -> None:
+    foreign = ForeignWriter(vectored, tmp_path)
+    foreign.look()
+    store = FaultyStorage()
+    store.hook(
+        "after", "create", "snapshot-3", lambda: foreign.publish(lambda t: t.write(_numbers(8, 9)))
+    )
+
+    reopened(vectored, store).delete(pl.col("n") < 2)
+
+    assert _left(vectored) == list(range(2, 9))
+
+
+def test_a_deletion_that_somebody_built_upon_is_not_committed_twice(
+    vectored: Table, tmp_path: Path
+) -> None:
+    foreign = ForeignWriter(vectored, tmp_path)
+    foreign.look()
+    vectored.delete(pl.col("n") < 2)
+    reopened(vectored).write(_numbers(20, 21))
+    foreign.publish(lambda t: t.write(_numbers(8, 9)))
+
+    vectored.write(_numbers(30, 31))
+
+    assert [n for n in _left(vectored) if n != 8] == [*range(2, 8), 20, 30]
+
+
+def test_a_deletion_by_vectors_that_takes_the_place_of_our_base_is_added_back(
+    vectored: Table, tmp_path: Path
+) -> None:
+    foreign = ForeignWriter(vectored, tmp_path)
+    foreign.look()
+    reopened(vectored).write(_numbers(8, 9))
+    store = FaultyStorage()
+    store.hook(
+        "before", "create", "snapshot-4",
+        lambda: foreign.publish(lambda t: t.delete(pl.col("n") < 2)),
+    )  # fmt: skip
+
+    outcome = reopened(vectored, store).write(_numbers(9, 10))
+
+    assert outcome is not None
+    assert outcome.readded == 1
+    assert _left(vectored) == list(range(2, 10))
+
+
+def test_our_commit_stands_when_what_was_replaced_cannot_be_added_back(
+    vectored: Table, tmp_path: Path
+) -> None:
+    """Our own deletion replaced the index file that the other one has replaced, too."""
+    vectored.delete(pl.col("n") == 7)
+    foreign = ForeignWriter(vectored, tmp_path)
+    foreign.look()
+    reopened(vectored).write(_numbers(8, 9))
+    store = FaultyStorage()
+    store.hook(
+        "before", "create", "snapshot-5",
+        lambda: foreign.publish(lambda t: t.delete(pl.col("n") == 4)),
+    )  # fmt: skip
+
+    reopened(vectored, store).delete(pl.col("n") == 5)
+
+    assert _left(vectored) == [0, 1, 2, 3, 4, 6, 8]
+
+
+def test_changes_of_a_write_that_takes_the_place_of_our_base_are_told(tmp_path: Path) -> None:
+    table = keyed_table(tmp_path / "told", options={"changelog-producer": "input"})
+    table.write(BEFORE)
+    foreign = ForeignWriter(table, tmp_path)
+    foreign.look()
+    reopened(table).write(kv((9, "base")))
+    store = FaultyStorage()
+    store.hook("before", "create", "snapshot-3", lambda: foreign.publish(lambda t: t.write(THEIRS)))
+
+    reopened(table, store).write(OURS)
+
+    told = [row for part in table.changes(2, 4) for row in part.rows.rows()]
+    assert sorted(told) == [(1, "ours"), (2, "theirs")]
 
 
 def test_what_could_not_be_added_back_is_added_back_by_the_next_commit(
