@@ -26,7 +26,7 @@ from .clock import Clock
 from .config import CatalogConfig
 from .engine import Engine
 from .executor import Executor
-from .expiry import Expirer
+from .expiry import EXPIRE_SECONDS, Expirer
 from .journal import Journal
 from .listen import (
     BacklogMeasured,
@@ -58,6 +58,7 @@ class AppOptions:
     concurrent: int
     memory_bytes: int
     tick_seconds: float | None
+    expire_seconds: float = EXPIRE_SECONDS
 
     @property
     def task_memory_bytes(self) -> int:
@@ -96,7 +97,9 @@ class App:
         )
         self._sweeper = Sweeper(parts.engine, journal, clock, listener)
         self._executor = Executor(parts.engine, journal, clock, listener)
-        self._expirer = Expirer(parts.engine, parts.rules, parts.expiry_pool, clock, listener)
+        self._expirer = Expirer(
+            parts.engine, parts.rules, parts.expiry_pool, clock, listener, options.expire_seconds
+        )
         self._mutex = threading.Condition(threading.Lock())  # notified when a task is over
         self._backlog = Backlog()
         self._running: dict[BucketKey, Task] = {}

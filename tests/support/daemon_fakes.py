@@ -15,6 +15,7 @@ from desilt.daemon.app import App, AppOptions, AppParts
 from desilt.daemon.clock import ManualClock
 from desilt.daemon.config import CatalogConfig
 from desilt.daemon.engine import Opened
+from desilt.daemon.expiry import EXPIRE_SECONDS
 from desilt.daemon.journal import Journal, OpenTask
 from desilt.daemon.listen import Event, Listener, Listeners
 from desilt.daemon.plan import Rule
@@ -215,6 +216,7 @@ class World:
         listeners: Sequence[Listener] = (),
         catalogs: Sequence[CatalogConfig] = (CatalogConfig(name="lake", warehouse="wh"),),
         snapshots: Override | None = None,
+        expire_seconds: float = EXPIRE_SECONDS,
     ) -> None:
         self.engine = FakeEngine(*tables)
         self.clock = ManualClock(START)
@@ -233,7 +235,7 @@ class World:
             pool=self.pool,
             expiry_pool=self.expiry_pool,
         )
-        self.app = App(parts, AppOptions(concurrent, memory_bytes, tick_seconds=1.0))
+        self.app = App(parts, AppOptions(concurrent, memory_bytes, 1.0, expire_seconds))
 
     def tick(self) -> None:
         """One tick and every task that follows from it, then every expiry."""
