@@ -116,8 +116,8 @@ class SchedulerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, r
     five fields in UTC. A look at an unchanged table costs two small reads."""
 
     expire_interval: Duration = Duration(60)
-    """How long a table is left alone between two expiries, where its policy has `snapshots`. One that
-    had more to drop than `snapshot.expire.limit` of the table allows is followed by the next at
+    """How long a table is left alone between two expiries, where its policy has `snapshots`. An
+    expiry that ended only at the table's `snapshot.expire.limit` is followed by the next at
     once."""
 
     budgets: BudgetsConfig = BudgetsConfig()

@@ -24,8 +24,8 @@ from .observe import Watched
 from .outcome import Next, after_failure
 from .plan import Rule
 
-# Between two runs of a table, unless the YAML says otherwise. One with nothing to do is a dozen small
-# reads, and snapshots age by minutes at the least.
+# Between two runs of a table, unless the YAML says otherwise. A run with nothing to do is a dozen
+# small reads, and snapshots age by minutes at the least.
 EXPIRE_SECONDS = 60.0
 # Running and waiting. More would only wait, and be judged by what is known now.
 IN_FLIGHT_MAX = 4

@@ -24,6 +24,7 @@ from .listen import (
     CommitRepublished,
     JournalFailed,
     Listener,
+    TableAwaited,
     TableForgotten,
     TableFound,
     TableScanned,
@@ -151,6 +152,9 @@ class Fleet:
             now_millis = int(self._clock.now().timestamp() * 1000)
             facts = table.observer.health(now_millis)
             table.facts = facts.with_columns(table=pl.lit(table.name))
+            if table.awaited:
+                oldest = table.facts["oldest_level0_age_seconds"].max()
+                self._tell(TableAwaited(table.name, float(oldest or 0.0)))  # type: ignore[arg-type]
             if changed:
                 self._save_spend(table)
                 self._tell(self._scanned(table, self._clock.monotonic() - started))

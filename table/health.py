@@ -11,6 +11,7 @@ import polars as pl
 
 from .options import TableOptions
 from .schema import TableSchema
+from .snapshot import Snapshot
 
 HEALTH_SCHEMA: dict[str, pl.DataType] = {
     "table": pl.String(),
@@ -110,6 +111,31 @@ class BucketFacts:
     live: pl.DataFrame
     added: pl.DataFrame
     per_bucket: pl.DataFrame
+
+
+_AGES = ("oldest_level0_age_seconds", "full_age_seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A health frame, and what it was made from: nothing of it but its ages changes meanwhile."""
+
+    snapshot: Snapshot | None
+    schema: TableSchema | None
+    frame: pl.DataFrame
+    now_millis: int
+
+    def of(self, snapshot: Snapshot | None, schema: TableSchema | None) -> bool:
+        """Whether it was made from these very objects."""
+        return self.snapshot is snapshot and self.schema is schema
+
+    def aged(self, now_millis: int) -> pl.DataFrame | None:
+        """The frame as it would be made at that later moment; None where it must be made anew."""
+        passed = (now_millis - self.now_millis) / 1000
+        ages = self.frame.select(pl.min_horizontal(pl.col(_AGES).min())).item()
+        if passed < 0 or (ages is not None and ages <= 0):
+            return None  # an age of 0 may have been a negative one
+        return self.frame.with_columns(pl.col(_AGES) + passed)
 
 
 def _full(options: TableOptions, *, keyed: bool, now_millis: int) -> dict[str, pl.Expr]:

@@ -18,7 +18,7 @@ import polars as pl
 from .decision import PlanOptions
 from .errors import FileMissing, InvalidRequest, TableError, naming
 from .handle import TableHandle
-from .health import BucketFacts, health_frame
+from .health import BucketFacts, Health, health_frame
 from .lsm.run import lsm_file
 from .lsm.section import overlap_bytes
 from .manifest.entry import SLIM_SCHEMA, EntryKind, frame_entries
@@ -79,6 +79,7 @@ class TableObserver:
         self._spend = Spend(self.label)
         self._since_full = SinceFull()
         self._derived: dict[Key, _Derived] = {}
+        self._health: Health | None = None
         self._labels: dict[bytes, str] = {}
 
     @property
@@ -124,6 +125,7 @@ class TableObserver:
         added = list(self._account_all(fresh))
         live = self.reader.live(latest)
         self._added = self._added_of(live, added, fresh)
+        self._since_full.keep(live)
         self._live, self._snapshot = live, latest
         return True
 
@@ -197,8 +199,15 @@ class TableObserver:
     def health(self, now_millis: int) -> pl.DataFrame:
         """The health frame of the last refresh: one row per bucket, HEALTH_SCHEMA."""
         with naming(self.handle.name):
+            known = self._health
+            if known is not None and known.of(self._snapshot, self._schema):
+                aged = known.aged(now_millis)
+                if aged is not None:
+                    return aged
             facts = BucketFacts(self._live, self._added, self._per_bucket())
-            return health_frame(facts, self.schema, self.handle.name, now_millis=now_millis)
+            frame = health_frame(facts, self.schema, self.handle.name, now_millis=now_millis)
+            self._health = Health(self._snapshot, self._schema, frame, now_millis)
+            return frame
 
     def _per_bucket(self) -> pl.DataFrame:
         """Numbers that need keys: computed anew only for buckets whose files changed."""
@@ -230,7 +239,6 @@ class TableObserver:
                 )
             )
         self._derived = derived
-        self._since_full.keep(derived.keys())
         return pl.DataFrame(rows, schema=_PER_BUCKET_SCHEMA, orient="row")
 
     def _newest_at_the_top(self) -> dict[Key, int]:
@@ -290,6 +298,7 @@ class TableObserver:
     def restore_spend(self, data: Mapping[str, Sequence[int]], upto_snapshot_id: int) -> None:
         """Put counters back after a restart; snapshots up to that id are not counted again."""
         self._spend.restore(data, upto_snapshot_id)
+        self._health = None
 
     # --- plans ----------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ Spec: maintenance §2.2, §5.1; reference classes ``GlobalFullCompactionSinkWrit
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -41,9 +40,13 @@ class SinceFull:
 
     def __init__(self) -> None:
         self._buckets: dict[Key, _Bucket] = {}
+        self._upto = 0
 
     def take(self, snapshot: Snapshot, delta: pl.DataFrame, top_level: int) -> None:
-        """One more snapshot, oldest first, with its entries."""
+        """One more snapshot, oldest first, with its entries; what was taken before is not again."""
+        if snapshot.id <= self._upto:
+            return
+        self._upto = snapshot.id
         entries = delta.select("partition", "bucket", "kind", "level", "name")
         appends = snapshot.commit_kind is CommitKind.APPEND
         for (partition, bucket), some in entries.group_by("partition", "bucket"):
@@ -72,9 +75,13 @@ class SinceFull:
         state = self._buckets.get(key)
         return None if state is None else state.full_millis
 
-    def keep(self, keys: Collection[Key]) -> None:
-        """Forget buckets that hold no files any more."""
+    def keep(self, live: pl.DataFrame) -> None:
+        """Forget what is not among these live files: snapshots may have been missed or replaced."""
+        keys = set(live.select("partition", "bucket").unique().iter_rows())
+        level0 = set(live.filter(pl.col("level") == 0)["name"].to_list())
         self._buckets = {key: state for key, state in self._buckets.items() if key in keys}
+        for state in self._buckets.values():
+            state.level0 = {name: at for name, at in state.level0.items() if name in level0}
 
 
 def _key(partition: object, bucket: object) -> Key:

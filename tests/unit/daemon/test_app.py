@@ -16,6 +16,7 @@ from desilt.daemon.listen import (
     CatalogFailed,
     CommitRepublished,
     LeftoversSwept,
+    TableAwaited,
     TableFailed,
     TableForgotten,
     TableHalted,
@@ -107,6 +108,15 @@ def test_long_tasks_leave_a_slot_to_tables_that_somebody_waits_for(journal: Jour
 
     assert hidden.runs == {0: 1}
     assert large.runs == {0: 9, 1: 9}
+
+
+def test_it_is_told_how_long_somebody_waits(journal: Journal) -> None:
+    table = FakeTable("db.hidden", {0: 1}, facts={"up_level0": True})
+    world = World(journal, table, FakeTable("db.t", {0: 1}))
+
+    world.app.tick()
+
+    assert world.said.of(TableAwaited) == [TableAwaited("db.hidden", 1.0)]
 
 
 def test_long_tasks_take_all_slots_where_nobody_waits(journal: Journal) -> None:
