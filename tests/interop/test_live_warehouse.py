@@ -16,7 +16,7 @@ from support.lake import CHANGELOGS, NAMES, PARKED, Kept
 from support.live import BROKEN, REFUSED, RETAIN_MAX, Played, play, snapshot_ids
 from support.peer_streams import SnapshotChanges, changes, pack
 from support.peers import Peer
-from support.players import Desilt, OfPeer
+from support.players import Desilt, OfPeer, Player
 from support.reachable import changes_of, names_below, needed_by_all
 
 # What Java writes for a commit that loses a race stays; desilt's names have a part more.
@@ -29,7 +29,7 @@ every_changelog = pytest.mark.parametrize("name", CHANGELOGS)
 def played(
     tmp_path_factory: pytest.TempPathFactory, java: Peer, java_too: Peer, pypaimon: Peer
 ) -> Played:
-    players = {"pypaimon": OfPeer(pypaimon), "desilt": Desilt()}
+    players: dict[str, Player] = {"pypaimon": OfPeer(pypaimon), "desilt": Desilt()}
     return play(tmp_path_factory.mktemp("live"), (java, java_too), players)
 
 
