@@ -30,7 +30,7 @@ from .players import Player
 
 __all__ = ["BROKEN", "REFUSED", "RETAIN_MAX", "Played", "play"]
 
-ROUNDS = 6
+ROUNDS, ROUND_SECONDS = 7, 2.0
 RETAIN_MAX = 5
 BROKEN, REFUSED = "default.broken", "default.refused"
 CONFIG = {
@@ -124,8 +124,10 @@ def _live(played: Played, javas: tuple[Peer, Peer], players: Mapping[str, Player
 
 
 def _write(player: Player, tables: Sequence[Kept], errors: list[str]) -> None:
-    """Commits to all tables in turn, again and again."""
-    for _ in range(ROUNDS):
+    """Commits to all tables in turn, again and again, and leaves time between."""
+    started = time.monotonic()
+    for done in range(ROUNDS):
+        time.sleep(max(0.0, started + done * ROUND_SECONDS - time.monotonic()))
         for table in tables:
             try:
                 table.step(player)
