@@ -7,10 +7,12 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import polars as pl
 import pytest
+from support.builders import orphans
 from support.daemon_fakes import a_task
 from support.daemon_process import Daemon, children, gone, wait_for
 
@@ -137,3 +139,49 @@ def test_second_daemon_on_the_same_state_is_refused(daemon: Daemon, folder: Path
     assert second.wait() == 1
     assert "in use by another daemon" in second.log.read_text()
     assert daemon.process.poll() is None
+
+
+def test_workers_that_die_while_they_look_keys_up_leave_nothing_behind(folder: Path) -> None:
+    """A changelog and deletion vectors are made; what dies with its worker is made again, whole."""
+    config = json.loads((folder / "desilt.yaml").read_text()) | {"logs": {"level": "debug"}}
+    (folder / "desilt.yaml").write_text(json.dumps(config))
+    options = {"bucket": "1", "deletion-vectors.enabled": "true", "changelog-producer": "lookup"}
+    table = Catalog(str(folder / "warehouse")).create_table(
+        "db.t", {"id": pl.Int64, "v": pl.Int64}, primary_key=["id"], options=options
+    )
+    daemon = Daemon(folder)
+    try:
+        expected = {}
+        for version in range(4):
+            begun = len(daemon.lines("task.started"))
+            keys = range(version, 80_000, version + 1)
+            table.write(pl.DataFrame({"id": keys, "v": [version] * len(keys)}))
+            expected |= dict.fromkeys(keys, version)
+            wait_for(lambda n=begun: len(daemon.lines("task.started")) > n)
+            for pid in children(daemon.process.pid):
+                os.kill(pid, signal.SIGKILL)
+            wait_for(lambda: rows(table) == expected)
+        code = daemon.stop()
+    finally:
+        daemon.kill()
+
+    outcomes = [line["outcome"] for line in daemon.lines("task.finished")]
+    assert "crashed" in outcomes
+    assert (code, rows(table)) == (0, expected)
+    assert told(table) == expected
+    assert orphans(table) == set()
+    with closing(Journal(folder / "desilt-state.db")) as journal:
+        assert journal.open_tasks() == ()
+
+
+def told(table: Table) -> dict[int, int]:
+    """What the changes make, one after the other; each of them fits."""
+    made: dict[int, int] = {}
+    for part in table.changes(0, table.handle.snapshots.latest_id() or 0):
+        for kind, (key, value) in zip(part.kinds, part.rows.rows(), strict=True):
+            if kind in ("-U", "-D"):
+                assert made.pop(key) == value
+            else:
+                assert key not in made
+                made[key] = value
+    return made
