@@ -26,7 +26,7 @@ from .clock import Clock
 from .config import CatalogConfig
 from .engine import Engine
 from .executor import Executor
-from .expiry import Expirer
+from .expiry import EXPIRE_SECONDS, Expirer
 from .journal import Journal
 from .listen import (
     BacklogMeasured,
@@ -58,6 +58,7 @@ class AppOptions:
     concurrent: int
     memory_bytes: int
     tick_seconds: float | None
+    expire_seconds: float = EXPIRE_SECONDS
 
     @property
     def task_memory_bytes(self) -> int:
@@ -96,7 +97,9 @@ class App:
         )
         self._sweeper = Sweeper(parts.engine, journal, clock, listener)
         self._executor = Executor(parts.engine, journal, clock, listener)
-        self._expirer = Expirer(parts.engine, parts.rules, parts.expiry_pool, clock, listener)
+        self._expirer = Expirer(
+            parts.engine, parts.rules, parts.expiry_pool, clock, listener, options.expire_seconds
+        )
         self._mutex = threading.Condition(threading.Lock())  # notified when a task is over
         self._backlog = Backlog()
         self._running: dict[BucketKey, Task] = {}
@@ -252,16 +255,23 @@ class App:
         ledger, now = self._settlement.ledger, self._clock.now()
         proposals = [
             p
-            for p in self._backlog.proposals()
+            for p in self._backlog.waiting(now)
             if ledger.bucket_open(p.key, now) and self._fleet.get(p.key.table) is not None
         ]
-        used = sum(task.proposal.memory_bytes for task in self._running.values())
+        running = [task.proposal for task in self._running.values()]
         budget = Budget(
-            slots=self._options.concurrent - len(self._running),
-            memory_bytes=self._options.memory_bytes - used,
+            slots=self._options.concurrent - len(running),
+            memory_bytes=self._options.memory_bytes - sum(p.memory_bytes for p in running),
             memory_bytes_total=self._options.memory_bytes,
+            long_slots=self._long_slots(running),
         )
         return plan_admission(proposals, budget, Standing(running=frozenset(self._running)))
+
+    def _long_slots(self, running: Sequence[Proposal]) -> int | None:
+        """One less than there are where somebody waits for what compactions make visible."""
+        if self._options.concurrent == 1 or not any(t.awaited for t in self._fleet.tables):
+            return None
+        return self._options.concurrent - 1 - sum(not p.quick for p in running)
 
     def _task(self, proposal: Proposal) -> Task:
         table = self._fleet.get(proposal.key.table)

@@ -7,7 +7,7 @@ snapshot: asking again would give the same answer.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ..policies.admit import BucketKey, Proposal
@@ -63,6 +63,13 @@ class Backlog:
     def proposals(self) -> tuple[Proposal, ...]:
         """All that is due."""
         return tuple(p for due in self._due.values() for p in due.proposals)
+
+    def waiting(self, now: datetime) -> tuple[Proposal, ...]:
+        """The same, each with how long it has been due."""
+        return tuple(
+            replace(p, waited_seconds=max(0.0, (now - self._since[p.key]).total_seconds()))
+            for p in self.proposals()
+        )
 
     def rules(self) -> Mapping[str, str]:
         """The rule that judged each table with due work."""

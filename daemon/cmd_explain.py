@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..policies.admit import PickLimits
+from ..policies.api import PICK_COLUMNS
 from ..table.observe import TableObserver
 from .console import complain, finish, print_json, print_rows
 from .engine import plan_options
@@ -60,9 +61,7 @@ def run_explain(warehouse: str, table: str, config: Path | None, *, as_json: boo
 
 def _would_do(observer: TableObserver, verdict: dict[str, Any]) -> str:
     """The plan in a sentence, with its predictions; ``verdict``: a row of the survey."""
-    limits = PickLimits(
-        verdict["trigger"], verdict["size_amplification_percent"], verdict["size_ratio_percent"]
-    )
+    limits = PickLimits(*(verdict[name] for name in PICK_COLUMNS))
     plan = observer.plan(
         verdict["partition"], verdict["bucket"], str(uuid.uuid4()), plan_options(limits)
     )

@@ -98,7 +98,9 @@ class BudgetsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
     """What all running tasks together may use."""
 
     concurrent: Positive = 2
-    """Tasks at the same time. More than `executor.workers` is of no use."""
+    """Tasks at the same time. More than `executor.workers` is of no use. One of several is kept for
+    tasks of seconds as long as there are tables whose readers wait for compactions: those that hide
+    level 0, and those with the changelog producers `lookup` and `full-compaction`."""
 
     memory: Size = Size(2**30)
     """Decoded rows that all running rewrites may hold together, as `512MiB` or `1GiB`. Each task
@@ -112,6 +114,11 @@ class SchedulerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, r
     scan_interval: ScanInterval = ScanInterval(Every(Duration(5)))
     """How often the tables are looked at, as `500ms`, `5s` or `2m`; or `{cron: "*/5 * * * *"}`,
     five fields in UTC. A look at an unchanged table costs two small reads."""
+
+    expire_interval: Duration = Duration(60)
+    """How long a table is left alone between two expiries, where its policy has `snapshots`. An
+    expiry that ended only at the table's `snapshot.expire.limit` is followed by the next at
+    once."""
 
     budgets: BudgetsConfig = BudgetsConfig()
     """What all running tasks together may use."""

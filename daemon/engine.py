@@ -24,7 +24,7 @@ from ..table.compact import (
     commit,
     sweep,
 )
-from ..table.decision import Mode, PlanOptions
+from ..table.decision import PlanOptions
 from ..table.expire import ExpiryResult, NameReader, Override, UseReader, expire
 from ..table.handle import TableHandle
 from ..table.observe import TableObserver
@@ -182,10 +182,10 @@ class TableEngine:
         return expire(handle, override, in_use=in_use, names=names)
 
 
-def plan_options(limits: PickLimits, mode: Mode = "minor") -> PlanOptions:
+def plan_options(limits: PickLimits) -> PlanOptions:
     """Plan with the numbers that the policy judged by."""
     return PlanOptions(
-        mode=mode,
+        mode="full" if limits.full else "minor",
         trigger=limits.trigger,
         size_amplification_percent=limits.size_amplification_percent,
         size_ratio_percent=limits.size_ratio_percent,

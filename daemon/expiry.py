@@ -24,7 +24,8 @@ from .observe import Watched
 from .outcome import Next, after_failure
 from .plan import Rule
 
-# A run with nothing to do is a dozen small reads; snapshots age by minutes at the least.
+# Between two runs of a table, unless the YAML says otherwise. A run with nothing to do is a dozen
+# small reads, and snapshots age by minutes at the least.
 EXPIRE_SECONDS = 60.0
 # Running and waiting. More would only wait, and be judged by what is known now.
 IN_FLIGHT_MAX = 4
@@ -51,10 +52,12 @@ class Expirer:
         pool: Pool,
         clock: Clock,
         listener: Listener,
+        seconds: float = EXPIRE_SECONDS,
     ) -> None:
         self._engine = engine
         self._rules = rules
         self._pool = pool
+        self._seconds = seconds
         self._clock = clock
         self._tell = listener
         self._mutex = threading.Lock()
@@ -112,7 +115,7 @@ class Expirer:
 
     def _finished(self, table: Watched, result: ExpiryResult, started: float) -> None:
         now = self._clock.monotonic()
-        self._set_turn(table.name, _Turn(now if result.more else now + EXPIRE_SECONDS))
+        self._set_turn(table.name, _Turn(now if result.more else now + self._seconds))
         self._tell(
             ExpiryFinished(
                 table=table.name,

@@ -100,6 +100,16 @@ class TableScanned(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class TableAwaited(Event):
+    """Readers or followers of the table wait for compactions: for so long, 0 when for nothing."""
+
+    name = "table.awaited"
+    level = "debug"
+    table: str
+    hidden_age_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class CommitRepublished(Event):
     """Another engine replaced a snapshot of ours after it was published; it was committed again."""
 

@@ -31,6 +31,7 @@ from .listen import (
     LeftoversSwept,
     PolicyFailed,
     SweepFailed,
+    TableAwaited,
     TableFailed,
     TableForgotten,
     TableFound,
@@ -136,6 +137,13 @@ class MetricsListener:
             ["table"],
             registry=registry,
         )
+        self._hidden_age = Gauge(
+            "desilt_hidden_age_seconds",
+            "How long readers or followers have waited for what lies at level 0; 0 when nothing"
+            " does, by table",
+            ["table"],
+            registry=registry,
+        )
         self._tables = Gauge("desilt_tables", "Tables that are looked at", registry=registry)
         self._halted = Gauge(
             "desilt_halted_tables", "Tables that wait for a person", registry=registry
@@ -214,6 +222,8 @@ class MetricsListener:
                 self._oldest_due.set(event.oldest_due_age_seconds)
             case TableScanned():
                 self._scanned(event)
+            case TableAwaited():
+                self._hidden_age.labels(event.table).set(event.hidden_age_seconds)
             case TableFound(table):
                 self._start_table(table)
             case CommitRepublished():
@@ -299,6 +309,6 @@ class MetricsListener:
 
     def _forget_table(self, table: str) -> None:
         """A gauge of a table that is gone would stand still for ever; its counters are history."""
-        for gauge in (self._amplification, self._runs_max, self._snapshots):
+        for gauge in (self._amplification, self._runs_max, self._hidden_age, self._snapshots):
             gauge.remove_by_labels({"table": table})
         self._last_success.remove_by_labels({"table": table})

@@ -24,6 +24,7 @@ from .listen import (
     CommitRepublished,
     JournalFailed,
     Listener,
+    TableAwaited,
     TableForgotten,
     TableFound,
     TableScanned,
@@ -56,6 +57,15 @@ class Watched:
     """When something was published last, on the monotonic clock."""
     reading: dict[str, int] = field(default_factory=dict[str, int])
     """Running tasks by id, and the snapshot that each was planned from; behind ``lock``."""
+
+    @property
+    def awaited(self) -> bool:
+        """Whether readers or followers of the table wait for its compactions."""
+        facts = self.facts
+        if facts is None or facts.is_empty():
+            return False
+        told = pl.col("up_level0") | pl.col("full_commits").is_not_null()
+        return bool(facts.select(told.any()).item())
 
 
 class Fleet:
@@ -142,6 +152,9 @@ class Fleet:
             now_millis = int(self._clock.now().timestamp() * 1000)
             facts = table.observer.health(now_millis)
             table.facts = facts.with_columns(table=pl.lit(table.name))
+            if table.awaited:
+                oldest = table.facts["oldest_level0_age_seconds"].max()
+                self._tell(TableAwaited(table.name, float(oldest or 0.0)))  # type: ignore[arg-type]
             if changed:
                 self._save_spend(table)
                 self._tell(self._scanned(table, self._clock.monotonic() - started))

@@ -133,6 +133,7 @@ def app_options(config: Config) -> AppOptions:
         concurrent=min(budgets.concurrent, config.executor.workers),
         memory_bytes=int(budgets.memory),
         tick_seconds=float(when.seconds) if isinstance(when, Every) else None,
+        expire_seconds=float(config.scheduler.expire_interval),
     )
 
 

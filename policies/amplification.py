@@ -4,7 +4,9 @@
   × (1 + overlapping bytes ÷ bytes) ÷ 2;
 - *score* = pressure ÷ max(1, write amplification ÷ target): what compaction has already cost
   only ever divides, so it can never feed itself;
-- from the writers' stop trigger on the score is at least 1, whatever it cost: they stand still.
+- from the writers' stop trigger on the score is at least 1, whatever it cost: they stand still;
+- what the table's own options ask for (`demand.py`) is due, whatever it cost: rows or changes are
+  hidden from readers until then.
 
 Nothing is proposed that cannot change anything: fewer than two sorted runs of a keyed bucket are
 not merged (the same files again), and an append bucket needs files to pack. There the score stays
@@ -24,8 +26,10 @@ from typing import Annotated, ClassVar
 import msgspec
 import polars as pl
 
-from .api import NOT_DUE_MAX, PICK_COLUMNS, VERDICT_SCHEMA
-from .universal import MEASURES, at_least_one, limit, measure, whole, would_pick
+from .api import NOT_DUE_MAX, PICK_NUMBERS, VERDICT_SCHEMA
+from .demand import demand_reason, demand_score, full_rule, up_level0_rule
+from .runs import MEASURES, at_least_one, limit, measure, whole
+from .universal import would_pick
 
 
 class AmplificationConfig(
@@ -47,7 +51,7 @@ class AmplificationConfig(
             raise ValueError("target must be finite")
 
 
-_WORK = ("pressure", "penalty", "blocked", "changeable")
+_WORK = ("pressure", "penalty", "blocked", "changeable", "full_rule", "demand")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +65,21 @@ class AmplificationPolicy:
         """Verdicts for every bucket; ``trigger`` becomes the one that picks where it is due."""
         due = pl.col("score") >= 1
         return (
-            measure(facts.with_columns(limit(name) for name in PICK_COLUMNS))
+            measure(facts.with_columns(limit(name) for name in PICK_NUMBERS))
             .with_columns(
                 pressure=_pressure(),
                 penalty=_penalty(self.config.target),
                 blocked=whole("keyed", False) & (whole("sorted_runs") >= _stop_trigger()),
                 changeable=_changeable(),
+                full_rule=full_rule(),
             )
+            .with_columns(demand=pl.coalesce("full_rule", up_level0_rule()))
             .with_columns(score=_score())
             .with_columns(
                 action=pl.when(due).then(pl.lit("compact")).cast(VERDICT_SCHEMA["action"]),
                 reason=_reason(self.config.target),
             )
-            .with_columns(_planned_trigger(due))
+            .with_columns(_planned_trigger(due), full=pl.col("full_rule").is_not_null())
             .select(pl.exclude(*MEASURES, *_WORK, *VERDICT_SCHEMA), *VERDICT_SCHEMA)
         )
 
@@ -119,7 +125,9 @@ def _score() -> pl.Expr:
         pl.when(pl.col("blocked")).then(pl.max_horizontal(score, pl.lit(1.0))).otherwise(score)
     )
     return (
-        pl.when(pl.col("changeable"))
+        pl.when(pl.col("demand").is_not_null())
+        .then(pl.max_horizontal(score, demand_score(pl.col("full_rule"))))
+        .when(pl.col("changeable"))
         .then(floored)
         .otherwise(pl.min_horizontal(floored, pl.lit(NOT_DUE_MAX)))
     )
@@ -139,8 +147,11 @@ def _reason(target: float) -> pl.Expr:
         .then(pl.lit("fewer than 2 sorted runs, nothing to merge"))
         .otherwise(pl.lit("nothing to pack"))
     )
+    rule = pl.col("demand")
     head = (
-        pl.when(~pl.col("changeable"))
+        pl.when(rule.is_not_null())
+        .then(pl.format("due by {}: {};", rule, demand_reason(rule)))
+        .when(~pl.col("changeable"))
         .then(pl.format("not due: {};", nothing))
         .when(raised)
         .then(

@@ -28,11 +28,20 @@ A policy is a pure function from the *health frame* to *verdicts*. The health fr
 | size_ratio_percent | percent | compaction.size-ratio | never |
 | min_file_num | files | compaction.min.file-num | never |
 | target_file_bytes | bytes | target-file-size | never |
-| up_level0 | | every level-0 file is to be merged at once | never |
+| up_level0 | | what comes to level 0 is to leave it at once | never |
+| vector_rows | rows | that deletion vectors take, where their writers said how many | never |
+| max_level | level | the bucket's highest, in use or not; append: 0 | never |
+| commits_since_full | commits | since all was merged into one run, at least; append: 0 | never |
+| full_age_seconds | seconds | since that | not known, append |
+| full_commits | commits | after which the table wants it again | not by commits |
+| full_interval_seconds | seconds | after which it does: compaction.optimization-interval | not so |
+| full_below_bytes | bytes | smaller buckets always: compaction.total-size-threshold | not so |
+| full_above_bytes | bytes | above max_level: compaction.incremental-size-threshold | not so |
+| full | | false; in an answer: merge the bucket whole | never |
 
 A policy adds the three columns of `VERDICT_SCHEMA`. Of the facts it may change only
-`PICK_COLUMNS`: in its answer they are the numbers to *plan* the bucket with, so that what was
-judged due with a lower trigger is also picked with it.
+`PICK_COLUMNS`: in its answer they are what to *plan* the bucket with, so that what was judged due
+with a lower trigger is also picked with it, and what is due as a whole is merged as a whole.
 
 The built-ins do not trust "never": a null, NaN or negative number counts as nothing, and nothing is
 due on account of a fact that is not there.
@@ -56,6 +65,7 @@ __all__ = [
     "KEY_COLUMNS",
     "NOT_DUE_MAX",
     "PICK_COLUMNS",
+    "PICK_NUMBERS",
     "VERDICT_SCHEMA",
     "BucketFacts",
     "JudgeBucket",
@@ -70,7 +80,8 @@ __all__ = [
 Action = Literal["compact"]
 
 KEY_COLUMNS = ("table", "partition", "bucket")
-PICK_COLUMNS = ("trigger", "size_amplification_percent", "size_ratio_percent")
+PICK_NUMBERS = ("trigger", "size_amplification_percent", "size_ratio_percent")
+PICK_COLUMNS = (*PICK_NUMBERS, "full")
 VERDICT_SCHEMA: dict[str, pl.DataType] = {
     "action": pl.Enum(["compact"]),
     "score": pl.Float64(),
@@ -150,6 +161,15 @@ class BucketFacts:
     min_file_num: int
     target_file_bytes: int
     up_level0: bool
+    vector_rows: int
+    max_level: int
+    commits_since_full: int
+    full_age_seconds: float | None
+    full_commits: int | None
+    full_interval_seconds: float | None
+    full_below_bytes: int | None
+    full_above_bytes: int | None
+    full: bool
 
 
 class JudgeBucket(Protocol):
@@ -219,10 +239,12 @@ def _check_values(verdicts: pl.DataFrame) -> None:
         pl.col("reason").is_null() | (pl.col("reason").str.strip_chars() == ""),
         "verdict without a reason",
     )
-    for name in PICK_COLUMNS:
+    for name in PICK_NUMBERS:
         if name in verdicts.columns:
             bad = due & (pl.col(name).is_null() | (pl.col(name) < 0))
             _refuse(verdicts, bad, f"{name} is no number to plan with")
+    if "full" in verdicts.columns:
+        _refuse(verdicts, due & pl.col("full").is_null(), "full is neither true nor false")
 
 
 def _refuse(verdicts: pl.DataFrame, bad: pl.Expr, message: str) -> None:

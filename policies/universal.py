@@ -7,16 +7,17 @@ sizes s0 … sn-1 and trigger T:
 - *size-ratio*: n ≥ T and s0 · (100 + R) ≥ 100 · s1: growth that begins with one run picks two or
   more runs exactly when it takes the second (before that nothing is triggered, so the rule of
   HEAD, which swallows low levels once triggered, does not apply);
-- *file-number*: n > T: growth that begins with n − T + 1 ≥ 2 runs always picks;
-- *up-level-0*: a level-0 run is there and the table wants none.
+- *file-number*: n > T: growth that begins with n − T + 1 ≥ 2 runs always picks.
 
-The first rule in this order names the reason. Every pick has two or more runs, so Paimon's filter
-of single files that already sit at the output level never applies.
+Before these come the rules by which a table wants its buckets merged whole, after them the one by
+which it wants level 0 empty (`demand.py`); what is to be merged whole is planned so. The first rule
+in this order names the reason. Every pick has two or more runs, or lifts level 0, so Paimon's
+filter of single files that already sit at the output level never applies.
 
-Score of a keyed bucket: n ÷ T where due (n ≥ T then; up-level-0: at least 1); else n ÷ T, and half
-a run less where n reaches T without a pick: below 1 exactly where nothing is due, never falling
-with n. Append tables: files to pack ÷ min-file-num, at least 1, where something is to be packed;
-else small files ÷ min-file-num, below 1.
+Score of a keyed bucket: n ÷ T where due (n ≥ T then), or what the demand says if that is more; else
+n ÷ T, and half a run less where n reaches T without a pick: below 1 exactly where nothing is due,
+never falling with n. Append tables: files to pack ÷ min-file-num, at least 1, where something is to
+be packed; else small files ÷ min-file-num, below 1.
 
 Spec: maintenance §2.1, §7; reference class ``mergetree/compact/UniversalCompaction``.
 """
@@ -30,10 +31,9 @@ from typing import Annotated, ClassVar
 import msgspec
 import polars as pl
 
-from .api import NOT_DUE_MAX, PICK_COLUMNS, VERDICT_SCHEMA
-
-# Paimon's defaults, for a frame that lacks the table's own value.
-_DEFAULTS = {"trigger": 5, "size_amplification_percent": 200, "size_ratio_percent": 1}
+from .api import NOT_DUE_MAX, PICK_NUMBERS, VERDICT_SCHEMA
+from .demand import DEMANDS, demand_reason, demand_score, full_rule, up_level0_rule
+from .runs import MEASURES, at_least_one, limit, measure, rule, whole
 
 
 class UniversalConfig(
@@ -55,6 +55,10 @@ class UniversalConfig(
     max_size_amplification_percent: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
     """Percent of the last run above it; none: compaction.max-size-amplification-percent."""
 
+    full_commits: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+    """Commits after which a bucket is merged whole; none: full-compaction.delta-commits, which is 1
+    where the changelog producer is full-compaction."""
+
 
 @dataclass(frozen=True, slots=True)
 class UniversalPolicy:
@@ -65,20 +69,20 @@ class UniversalPolicy:
 
     def judge(self, facts: pl.LazyFrame, *, now: datetime) -> pl.LazyFrame:
         """Verdicts for every bucket; the pick columns become the numbers judged with."""
-        measured = measure(facts.with_columns(self._limits()))
+        measured = measure(facts.with_columns(self._limits())).with_columns(self._full_commits())
         keyed = whole("keyed", False)
-        rule = _rule()
+        picks = pl.coalesce("full_rule", size_rule(), up_level0_rule())
         return (
-            measured.with_columns(
-                rule=pl.when(keyed).then(rule).when(_packable()).then(pl.lit("packing"))
-            )
+            measured.with_columns(full_rule=full_rule())
+            .with_columns(rule=pl.when(keyed).then(picks).when(_packable()).then(rule("packing")))
             .with_columns(
+                full=pl.col("full_rule").is_not_null(),
                 action=pl.when(pl.col("rule").is_not_null()).then(pl.lit("compact")),
                 score=pl.when(keyed).then(_keyed_score()).otherwise(_append_score()),
                 reason=pl.when(keyed).then(_keyed_reason()).otherwise(append_reason()),
             )
             .with_columns(pl.col("action").cast(VERDICT_SCHEMA["action"]))
-            .drop(*MEASURES, "rule")
+            .drop(*MEASURES, "rule", "full_rule")
         )
 
     def _limits(self) -> list[pl.Expr]:
@@ -92,71 +96,35 @@ class UniversalPolicy:
             limit(name)
             if overrides[name] is None
             else pl.lit(overrides[name], pl.Int64).alias(name)
-            for name in PICK_COLUMNS
+            for name in PICK_NUMBERS
         ]
 
-
-MEASURES = ("run_count", "newest_bytes", "next_bytes", "last_bytes", "above_bytes")
-
-
-def measure(facts: pl.LazyFrame) -> pl.LazyFrame:
-    """The facts with `MEASURES` of their runs; bytes are Int128, so that no sum overflows."""
-    size = pl.element().struct.field("bytes").cast(pl.Int128).fill_null(0).clip(lower_bound=0)
-    runs = pl.col("runs")
-    return (
-        facts.with_columns(
-            run_count=runs.list.len().cast(pl.Int64).fill_null(0), sizes=runs.list.eval(size)
-        )
-        .with_columns(
-            newest_bytes=pl.col("sizes").list.get(0, null_on_oob=True).fill_null(0),
-            next_bytes=pl.col("sizes").list.get(1, null_on_oob=True).fill_null(0),
-            last_bytes=pl.col("sizes").list.last().fill_null(0),
-            above_bytes=(pl.col("sizes").list.sum() - pl.col("sizes").list.last()).fill_null(0),
-        )
-        .drop("sizes")
-    )
+    def _full_commits(self) -> list[pl.Expr]:
+        """The same for merging whole."""
+        wanted = self.config.full_commits
+        return [] if wanted is None else [pl.lit(wanted, pl.Int64).alias("wanted_commits")]
 
 
 def would_pick() -> pl.Expr:
     """True where universal compaction picks something from measured runs (see `measure`)."""
-    return _rule().is_not_null()
+    return pl.coalesce(size_rule(), up_level0_rule()).is_not_null()
 
 
-def limit(name: str) -> pl.Expr:
-    """One of `PICK_COLUMNS`, never null; a trigger is at least 1, a percent at least 0."""
-    lowest = 1 if name == "trigger" else 0
-    return pl.col(name).fill_null(_DEFAULTS[name]).clip(lower_bound=lowest).alias(name)
-
-
-def whole(name: str, nothing: int | bool = 0) -> pl.Expr:
-    """A fact that is never null; negative counts count as nothing."""
-    column = pl.col(name).fill_null(nothing)
-    return column if isinstance(nothing, bool) else column.clip(lower_bound=0)
-
-
-def at_least_one(name: str) -> pl.Expr:
-    """A divisor: a count of at least 1."""
-    return pl.col(name).fill_null(1).clip(lower_bound=1)
-
-
-def _rule() -> pl.Expr:
-    """Name of the first rule that picks, null where none does."""
+def size_rule() -> pl.Expr:
+    """Name of the first rule of number and size that picks, null where none does."""
     count, trigger = pl.col("run_count"), pl.col("trigger")
     amplification = pl.col("size_amplification_percent").cast(pl.Int128)
     ratio = pl.col("size_ratio_percent").cast(pl.Int128)
     reached = count >= trigger
     too_much_above = pl.col("above_bytes") * 100 > pl.col("last_bytes") * amplification
     takes_second = pl.col("newest_bytes") * (ratio + 100) >= pl.col("next_bytes") * 100
-    level0 = pl.col("runs").list.first().struct.field("level").fill_null(1) == 0
     return (
         pl.when(reached & too_much_above)
-        .then(pl.lit("size-amplification"))
+        .then(rule("size-amplification"))
         .when(reached & (count >= 2) & takes_second)
-        .then(pl.lit("size-ratio"))
+        .then(rule("size-ratio"))
         .when(count > trigger)
-        .then(pl.lit("file-number"))
-        .when(whole("up_level0", False) & level0)
-        .then(pl.lit("up-level-0"))
+        .then(rule("file-number"))
     )
 
 
@@ -169,7 +137,7 @@ def _keyed_score() -> pl.Expr:
     short_of = pl.when(count >= trigger).then(trigger - 0.5).otherwise(count)
     return (
         pl.when(pl.col("rule").is_not_null())
-        .then(pl.max_horizontal(count / trigger, pl.lit(1.0)))
+        .then(pl.max_horizontal(count / trigger, demand_score(pl.col("full_rule")), pl.lit(1.0)))
         .otherwise(pl.min_horizontal(short_of / trigger, pl.lit(NOT_DUE_MAX)))
     )
 
@@ -184,21 +152,21 @@ def _append_score() -> pl.Expr:
 
 
 def _keyed_reason() -> pl.Expr:
-    count, trigger, rule = pl.col("run_count"), pl.col("trigger"), pl.col("rule")
+    count, trigger, by = pl.col("run_count"), pl.col("trigger"), pl.col("rule")
     percent = pl.col("size_amplification_percent")
     above = pl.format("{} bytes above the last run of {} bytes", "above_bytes", "last_bytes")
     newest = pl.format("the newest run of {} bytes plus {} %", "newest_bytes", "size_ratio_percent")
     second = pl.format("the next of {} bytes", "next_bytes")
     reached = pl.format("{} runs (trigger {})", count, trigger)
     return (
-        pl.when(rule == "size-amplification")
+        pl.when(by == "size-amplification")
         .then(_due("{}, {} are more than {} %", reached, above, percent))
-        .when(rule == "size-ratio")
+        .when(by == "size-ratio")
         .then(_due("{}, {} cover {}", reached, newest, second))
-        .when(rule == "file-number")
+        .when(by == "file-number")
         .then(_due("{} runs, more than the trigger of {}", count, trigger))
-        .when(rule == "up-level-0")
-        .then(_due("{} level-0 files are to leave level 0", whole("level0_files")))
+        .when(by.is_in(DEMANDS))
+        .then(_due("{}", demand_reason(by)))
         .when(count < trigger)
         .then(pl.format("not due: {} of the {} runs that trigger a pick", count, trigger))
         .when(count < 2)
@@ -219,18 +187,20 @@ def _due(text: str, *values: pl.Expr) -> pl.Expr:
 def append_reason() -> pl.Expr:
     """Why an append bucket is to be packed, or not."""
     packable, least = whole("packable_files"), at_least_one("min_file_num")
+    small = pl.format("{} small files (min-file-num {})", whole("small_files"), least)
+    gone, rows = whole("vector_rows"), whole("rows")
+    deleted = (
+        pl.when(gone > 0)
+        .then(pl.format(", {} of {} rows deleted", gone, rows))
+        .otherwise(pl.lit(""))
+    )
     return (
         pl.when(packable > 0)
         .then(
             pl.format(
-                "due by packing: {} files of {} bytes to pack, {} small files (min-file-num {})",
-                packable, whole("packable_bytes"), whole("small_files"), least,
+                "due by packing: {} files of {} bytes to pack, {}{}",
+                packable, whole("packable_bytes"), small, deleted,
             )
         )
-        .otherwise(
-            pl.format(
-                "not due: nothing to pack, {} small files (min-file-num {})",
-                whole("small_files"), least,
-            )
-        )
+        .otherwise(pl.format("not due: nothing to pack, {}{}", small, deleted))
     )  # fmt: skip

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from .options import TableOptions
 from .schema import TableSchema
+from .snapshot import Snapshot
 
 HEALTH_SCHEMA: dict[str, pl.DataType] = {
     "table": pl.String(),
@@ -36,6 +38,15 @@ HEALTH_SCHEMA: dict[str, pl.DataType] = {
     "min_file_num": pl.Int64(),
     "target_file_bytes": pl.Int64(),
     "up_level0": pl.Boolean(),
+    "vector_rows": pl.Int64(),
+    "max_level": pl.Int32(),
+    "commits_since_full": pl.Int64(),
+    "full_age_seconds": pl.Float64(),
+    "full_commits": pl.Int64(),
+    "full_interval_seconds": pl.Float64(),
+    "full_below_bytes": pl.Int64(),
+    "full_above_bytes": pl.Int64(),
+    "full": pl.Boolean(),
 }
 
 
@@ -78,7 +89,8 @@ def health_frame(
         min_file_num=pl.lit(options.min_file_num),
         target_file_bytes=pl.lit(options.target_file_bytes),
         up_level0=pl.lit(options.forces_level0)
-        & (pl.col("level0_files") >= (options.lookup_interval or 1)),
+        & (pl.col("level0_files") >= (options.lookup_interval or 0)),
+        **_full(options, keyed=schema.keyed, now_millis=now_millis),
     ).drop("partition")
     cast = [
         pl.col(name).cast(dtype) for name, dtype in HEALTH_SCHEMA.items() if name != "partition"
@@ -93,12 +105,60 @@ class BucketFacts:
 
     ``live``: slim live files. ``added``: columns name, added_millis (snapshot time) of level-0
     files. ``per_bucket``: columns partition, bucket, label, overlap_bytes, packable_files,
-    packable_bytes, write_amplification.
+    packable_bytes, write_amplification, vector_rows, commits_since_full, full_millis.
     """
 
     live: pl.DataFrame
     added: pl.DataFrame
     per_bucket: pl.DataFrame
+
+
+_AGES = ("oldest_level0_age_seconds", "full_age_seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A health frame, and what it was made from: nothing of it but its ages changes meanwhile."""
+
+    snapshot: Snapshot | None
+    schema: TableSchema | None
+    frame: pl.DataFrame
+    now_millis: int
+
+    def of(self, snapshot: Snapshot | None, schema: TableSchema | None) -> bool:
+        """Whether it was made from these very objects."""
+        return self.snapshot is snapshot and self.schema is schema
+
+    def aged(self, now_millis: int) -> pl.DataFrame | None:
+        """The frame as it would be made at that later moment; None where it must be made anew."""
+        passed = (now_millis - self.now_millis) / 1000
+        ages = self.frame.select(pl.min_horizontal(pl.col(_AGES).min())).item()
+        if passed < 0 or (ages is not None and ages <= 0):
+            return None  # an age of 0 may have been a negative one
+        return self.frame.with_columns(pl.col(_AGES) + passed)
+
+
+def _full(options: TableOptions, *, keyed: bool, now_millis: int) -> dict[str, pl.Expr]:
+    """What merging a bucket whole is decided by; the columns runs and full_millis are there."""
+    full = options.full
+    deepest = pl.col("runs").list.last().struct.field("level")
+    top = pl.max_horizontal(deepest, pl.lit(options.levels - 1)) if keyed else pl.lit(0)
+    above = pl.col("runs").list.first().struct.field("level").fill_null(top) < top
+    age = ((now_millis - pl.col("full_millis")) / 1000).clip(lower_bound=0.0)
+    interval = full.interval_millis
+    return {
+        "max_level": top,
+        # What is above was appended some time, whatever was seen of it.
+        "commits_since_full": pl.when(above)
+        .then(pl.max_horizontal("commits_since_full", pl.lit(1)))
+        .otherwise(0),
+        "full_age_seconds": pl.when(keyed).then(age),
+        "full_commits": pl.lit(full.commits if keyed else None),
+        "full_interval_seconds": pl.lit(None if interval is None or not keyed else interval / 1000),
+        "full_below_bytes": pl.lit(full.below_bytes if keyed else None),
+        "full_above_bytes": pl.lit(full.above_bytes if keyed else None),
+        "full": pl.lit(False),
+    }
 
 
 _BUCKET = ["partition", "bucket"]

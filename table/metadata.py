@@ -197,13 +197,15 @@ class MetadataReader:
                 raise UnsupportedFeature("external paths are not supported", file=entry.file_name)
 
     def deletion_files(
-        self, snapshot: Snapshot, partition: bytes, bucket: int
+        self, snapshot: Snapshot, partition: bytes | None = None, bucket: int | None = None
     ) -> tuple[IndexEntry, ...]:
-        """The index files that hold deletion vectors of the bucket's data files, by name."""
+        """The index files that hold deletion vectors, of one bucket or of all, by name."""
         found = (
             e
             for e in self.index(snapshot)
-            if e.index_type == DELETION_VECTORS and e.partition == partition and e.bucket == bucket
+            if e.index_type == DELETION_VECTORS
+            and partition in (None, e.partition)
+            and bucket in (None, e.bucket)
         )
         return tuple(sorted(found, key=lambda e: e.file_name))
 

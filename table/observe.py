@@ -4,8 +4,8 @@ Nothing changed: the snapshot hint is read, and that the next id is absent. Some
 snapshots, their delta manifests, and the manifests of the latest one that were not read before. A
 gap, an OVERWRITE or a replaced snapshot needs nothing special, since manifests never change.
 
-Write amplification is counted from delta manifests as they appear, since manifests forget: bytes
-of new file names added by writers, and by compactions; an upgrade adds no name and counts nothing.
+What manifests forget is counted as it appears: what writing has cost (`spend.py`), and how long a
+bucket has not been merged whole (`since_full.py`).
 """
 
 from __future__ import annotations
@@ -18,16 +18,26 @@ import polars as pl
 from .decision import PlanOptions
 from .errors import FileMissing, InvalidRequest, TableError, naming
 from .handle import TableHandle
-from .health import BucketFacts, health_frame
+from .health import BucketFacts, Health, health_frame
 from .lsm.run import lsm_file
 from .lsm.section import overlap_bytes
 from .manifest.entry import SLIM_SCHEMA, EntryKind, frame_entries
 from .manifest.index import IndexEntry
 from .metadata import MetadataReader
-from .plan import BucketKey, CompactionPlan, PlanInput, deleted_rows, partition_text, plan_bucket
+from .plan import (
+    UNKNOWN_ROWS,
+    BucketKey,
+    CompactionPlan,
+    PlanInput,
+    deleted_rows,
+    partition_text,
+    plan_bucket,
+)
 from .plan_append import pack
 from .schema import TableSchema
-from .snapshot import CommitKind, Snapshot
+from .since_full import Key, SinceFull
+from .snapshot import Snapshot
+from .spend import Spend
 from .supported import check_table
 
 _ADDED_SCHEMA = {"name": pl.String(), "added_millis": pl.Int64()}
@@ -39,6 +49,9 @@ _PER_BUCKET_SCHEMA: dict[str, pl.DataType] = {
     "packable_files": pl.Int64(),
     "packable_bytes": pl.Int64(),
     "write_amplification": pl.Float64(),
+    "vector_rows": pl.Int64(),
+    "commits_since_full": pl.Int64(),
+    "full_millis": pl.Int64(),
 }
 
 
@@ -50,6 +63,7 @@ class _Derived:
     overlap_bytes: int
     packable_files: int
     packable_bytes: int
+    vector_rows: int
 
 
 class TableObserver:
@@ -62,9 +76,10 @@ class TableObserver:
         self._schema: TableSchema | None = None
         self._live = pl.DataFrame(schema=SLIM_SCHEMA)
         self._added = pl.DataFrame(schema=_ADDED_SCHEMA)
-        self._spend: dict[str, list[int]] = {}
-        self._spend_upto = 0
-        self._derived: dict[tuple[bytes, int], _Derived] = {}
+        self._spend = Spend(self.label)
+        self._since_full = SinceFull()
+        self._derived: dict[Key, _Derived] = {}
+        self._health: Health | None = None
         self._labels: dict[bytes, str] = {}
 
     @property
@@ -97,7 +112,9 @@ class TableObserver:
         if latest_id == self.snapshot_id and (latest_id is not None or self._schema is not None):
             return False
         latest = store.latest()
-        if (0 if latest is None else latest.id) < max(self.snapshot_id or 0, self._spend_upto):
+        if (0 if latest is None else latest.id) < max(
+            self.snapshot_id or 0, self._spend.upto_snapshot_id
+        ):
             self._forget()
         self._load_schema()
         if latest is None:
@@ -108,6 +125,7 @@ class TableObserver:
         added = list(self._account_all(fresh))
         live = self.reader.live(latest)
         self._added = self._added_of(live, added, fresh)
+        self._since_full.keep(live)
         self._live, self._snapshot = live, latest
         return True
 
@@ -116,7 +134,8 @@ class TableObserver:
         self._snapshot = self._schema = None
         self._live = pl.DataFrame(schema=SLIM_SCHEMA)
         self._added = pl.DataFrame(schema=_ADDED_SCHEMA)
-        self._spend, self._spend_upto = {}, 0
+        self._spend = Spend(self.label)
+        self._since_full = SinceFull()
 
     def _load_schema(self) -> None:
         newest = self.handle.latest_schema_id()
@@ -157,13 +176,9 @@ class TableObserver:
         adds = delta.filter(pl.col("kind") == EntryKind.ADD)
         gone = delta.filter(pl.col("kind") == EntryKind.DELETE)
         new = adds.join(gone, on="name", how="anti")
-        if snapshot.id > self._spend_upto:
-            column = 1 if snapshot.commit_kind is CommitKind.COMPACT else 0
-            sums = new.group_by("partition", "bucket").agg(pl.col("size_bytes").sum())
-            for partition, bucket, size in sums.iter_rows():
-                counters = self._spend.setdefault(self._spend_key(partition, bucket), [0, 0])
-                counters[column] += size
-            self._spend_upto = snapshot.id
+        self._spend.take(snapshot, new)
+        if self.schema.keyed:
+            self._since_full.take(snapshot, delta, self.schema.options.levels - 1)
         return adds.filter(pl.col("level") == 0).select(
             "name", added_millis=pl.lit(snapshot.time_millis, dtype=pl.Int64())
         )
@@ -184,21 +199,30 @@ class TableObserver:
     def health(self, now_millis: int) -> pl.DataFrame:
         """The health frame of the last refresh: one row per bucket, HEALTH_SCHEMA."""
         with naming(self.handle.name):
+            known = self._health
+            if known is not None and known.of(self._snapshot, self._schema):
+                aged = known.aged(now_millis)
+                if aged is not None:
+                    return aged
             facts = BucketFacts(self._live, self._added, self._per_bucket())
-            return health_frame(facts, self.schema, self.handle.name, now_millis=now_millis)
+            frame = health_frame(facts, self.schema, self.handle.name, now_millis=now_millis)
+            self._health = Health(self._snapshot, self._schema, frame, now_millis)
+            return frame
 
     def _per_bucket(self) -> pl.DataFrame:
         """Numbers that need keys: computed anew only for buckets whose files changed."""
         identity = pl.struct("name", "level").hash(7).sum()
         prints = self._live.group_by("partition", "bucket").agg(identity)
+        vectors, newest = self._vector_files(), self._newest_at_the_top()
         rows: list[tuple[object, ...]] = []
-        derived: dict[tuple[bytes, int], _Derived] = {}
+        derived: dict[Key, _Derived] = {}
         for partition, bucket, fingerprint in prints.iter_rows():
             key = (partition, bucket)
-            fingerprint = hash((fingerprint, self._deletion_files(partition, bucket)))
+            marking = vectors.get(key, ())
+            fingerprint = hash((fingerprint, tuple(e.file_name for e in marking)))
             known = self._derived.get(key)
             if known is None or known.fingerprint != fingerprint:
-                known = self._derive(partition, bucket, fingerprint)
+                known = self._derive(key, marking, fingerprint)
             derived[key] = known
             rows.append(
                 (
@@ -208,30 +232,51 @@ class TableObserver:
                     known.overlap_bytes,
                     known.packable_files,
                     known.packable_bytes,
-                    self._amplification(partition, bucket),
+                    self._spend.amplification(partition, bucket),
+                    known.vector_rows,
+                    self._since_full.commits(key),
+                    self._since_full.full_millis(key) or newest.get(key),
                 )
             )
         self._derived = derived
         return pl.DataFrame(rows, schema=_PER_BUCKET_SCHEMA, orient="row")
 
-    def _derive(self, partition: bytes, bucket: int, fingerprint: int) -> _Derived:
-        chosen = (pl.col("partition") == partition) & (pl.col("bucket") == bucket)
+    def _newest_at_the_top(self) -> dict[Key, int]:
+        """Epoch millis of the newest file at each bucket's highest level, by the writers' clocks:
+        about when it was merged whole, where nobody saw it."""
+        options = self.schema.options
+        if not self.schema.keyed or options.full.interval_millis is None:
+            return {}
+        world = self.handle.world
+        offset = world.creation_millis() - world.now_millis()
+        at_top = self._live.filter(pl.col("level") >= options.levels - 1)
+        found = at_top.group_by("partition", "bucket").agg(pl.col("creation_millis").max())
+        return {
+            (partition, bucket): millis - offset
+            for partition, bucket, millis in found.iter_rows()
+            if millis is not None
+        }
+
+    def _derive(self, key: Key, marking: Sequence[IndexEntry], fingerprint: int) -> _Derived:
+        chosen = BucketKey(*key).chosen
         files = [e.file for e in frame_entries(self._live.filter(chosen))]
         schema = self.schema
+        deleted = deleted_rows(marking)
         if schema.keyed:
             types = schema.types(schema.trimmed_keys)
             overlap = overlap_bytes(lsm_file(f, types) for f in files) if len(files) > 1 else 0
-            return _Derived(fingerprint, overlap, 0, 0)
-        deleted = deleted_rows(self._deletion_files(partition, bucket))
+            return _Derived(fingerprint, overlap, 0, 0, _known(deleted))
         groups = pack(schema.options, files, "minor", deleted)
         sizes = [f.size_bytes for group in groups for f in group]
-        return _Derived(fingerprint, 0, len(sizes), sum(sizes))
+        return _Derived(fingerprint, 0, len(sizes), sum(sizes), _known(deleted))
 
-    def _deletion_files(self, partition: bytes, bucket: int) -> tuple[IndexEntry, ...]:
-        """What takes rows from the bucket's files; nothing in tables that have no such vectors."""
-        if self._snapshot is None or not self.schema.options.deletion_vectors:
-            return ()
-        return self.reader.deletion_files(self._snapshot, partition, bucket)
+    def _vector_files(self) -> dict[Key, list[IndexEntry]]:
+        """What takes rows from each bucket's files; nothing in tables that have no such vectors."""
+        found: dict[Key, list[IndexEntry]] = {}
+        if self._snapshot is not None and self.schema.options.deletion_vectors:
+            for entry in self.reader.deletion_files(self._snapshot):
+                found.setdefault((entry.partition, entry.bucket), []).append(entry)
+        return found
 
     def label(self, partition: bytes) -> str:
         """A partition as text: ``dt=a/hr=1``."""
@@ -241,26 +286,19 @@ class TableObserver:
 
     # --- write amplification --------------------------------------------------------------------
 
-    def _spend_key(self, partition: bytes, bucket: int) -> str:
-        return f"{self.label(partition)}|{bucket}"
-
-    def _amplification(self, partition: bytes, bucket: int) -> float | None:
-        appended, compacted = self._spend.get(self._spend_key(partition, bucket), (0, 0))
-        return (appended + compacted) / appended if appended else None
-
     def spend(self) -> dict[str, list[int]]:
         """Counters by "partition|bucket": bytes appended, bytes written by compactions."""
-        return {key: list(counters) for key, counters in self._spend.items()}
+        return self._spend.counters()
 
     @property
     def spend_upto_snapshot_id(self) -> int:
         """The newest snapshot that `spend` has counted."""
-        return self._spend_upto
+        return self._spend.upto_snapshot_id
 
     def restore_spend(self, data: Mapping[str, Sequence[int]], upto_snapshot_id: int) -> None:
         """Put counters back after a restart; snapshots up to that id are not counted again."""
-        self._spend = {key: [int(a), int(b)] for key, (a, b) in data.items()}
-        self._spend_upto = upto_snapshot_id
+        self._spend.restore(data, upto_snapshot_id)
+        self._health = None
 
     # --- plans ----------------------------------------------------------------------------------
 
@@ -298,3 +336,8 @@ class TableObserver:
             if plan is not None:
                 return plan
         return None
+
+
+def _known(deleted: Mapping[str, int]) -> int:
+    """Rows that vectors take, where their writers said how many."""
+    return sum(count for count in deleted.values() if count < UNKNOWN_ROWS)

@@ -10,6 +10,7 @@ from typing import Literal, cast
 from .duration import parse_duration
 from .errors import UnsupportedFeature
 from .options_expiry import ExpiryOptions
+from .options_full import FullOptions
 
 Producer = Literal["none", "input", "lookup", "full-compaction"]
 
@@ -303,3 +304,7 @@ class TableOptions:
     @property
     def expiry(self) -> ExpiryOptions:
         return ExpiryOptions(self)
+
+    @property
+    def full(self) -> FullOptions:
+        return FullOptions(self)

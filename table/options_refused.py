@@ -142,6 +142,8 @@ def _check_numbers(options: TableOptions) -> None:
         "ignore_update_before", "forces_level0", "lookup_interval", "expire_seconds",
     ):  # fmt: skip
         getattr(options, name)
+    for name in ("commits", "interval_millis", "below_bytes", "above_bytes"):
+        getattr(options.full, name)
     if options.trigger < 2:
         raise UnsupportedFeature(
             "trigger is too small",

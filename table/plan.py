@@ -28,6 +28,9 @@ from .row import decode_row
 from .schema import TableSchema
 from .snapshot import Snapshot
 
+UNKNOWN_ROWS = 2**62
+"""More than any file has."""
+
 
 @dataclass(frozen=True, slots=True)
 class CompactionPlan:
@@ -198,10 +201,9 @@ def deletion_files(
 
 
 def deleted_rows(index: Sequence[IndexEntry]) -> dict[str, int]:
-    """Rows that vectors take from each data file; all of them where the writer did not say."""
-    unknown = 2**62
+    """Rows that vectors take from each data file; `UNKNOWN_ROWS` where the writer did not say."""
     return {
-        r.data_file: unknown if r.cardinality is None else r.cardinality
+        r.data_file: UNKNOWN_ROWS if r.cardinality is None else r.cardinality
         for e in index
         for r in e.deletions or ()
     }

@@ -6,64 +6,19 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import polars as pl
 import pytest
+from support.builders import orphans
 from support.daemon_fakes import a_task
+from support.daemon_process import Daemon, children, gone, wait_for
 
 from desilt.daemon.journal import Journal
 from desilt.table.catalog import Catalog
 from desilt.table.table import Table
-
-WAIT_SECONDS = 60.0
-
-
-class Daemon:
-    """`desilt run` in a folder with a warehouse; the log goes to a file there."""
-
-    def __init__(self, folder: Path) -> None:
-        self.log = folder / "daemon.log"
-        with self.log.open("a") as stream:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "desilt.daemon", "run", "-c", "desilt.yaml"],
-                cwd=folder,
-                stderr=stream,
-            )
-
-    def lines(self, event: str) -> list[dict[str, object]]:
-        parsed = [json.loads(line) for line in self.log.read_text().splitlines() if line[:1] == "{"]
-        return [line for line in parsed if line["event"] == event]
-
-    def get(self, path: str) -> str:
-        address = self.lines("daemon.started")[-1]["listen"]
-        with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
-            return str(answer.read().decode())
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(WAIT_SECONDS)
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-def children(pid: int) -> list[int]:
-    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in listed]
-
-
-def gone(pids: list[int]) -> bool:
-    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
 def write_runs(table: Table, runs: int) -> dict[int, int]:
@@ -101,9 +56,7 @@ def table(folder: Path) -> Table:
 def daemon(folder: Path, table: Table) -> Iterator[Daemon]:
     made = Daemon(folder)
     yield made
-    if made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
+    made.kill()
 
 
 def test_daemon_compacts_serves_and_stops_cleanly(daemon: Daemon, table: Table) -> None:
@@ -172,7 +125,7 @@ def test_port_in_use_is_exit_code_1_by_name(folder: Path) -> None:
         config["server"]["listen"] = f"127.0.0.1:{busy.getsockname()[1]}"
         (folder / "desilt.yaml").write_text(json.dumps(config))
         daemon = Daemon(folder)
-        code = daemon.process.wait(WAIT_SECONDS)
+        code = daemon.wait()
 
     assert code == 1
     assert "key=server.listen" in daemon.log.read_text()
@@ -183,6 +136,52 @@ def test_second_daemon_on_the_same_state_is_refused(daemon: Daemon, folder: Path
 
     second = Daemon(folder)
 
-    assert second.process.wait(WAIT_SECONDS) == 1
+    assert second.wait() == 1
     assert "in use by another daemon" in second.log.read_text()
     assert daemon.process.poll() is None
+
+
+def test_workers_that_die_while_they_look_keys_up_leave_nothing_behind(folder: Path) -> None:
+    """A changelog and deletion vectors are made; what dies with its worker is made again, whole."""
+    config = json.loads((folder / "desilt.yaml").read_text()) | {"logs": {"level": "debug"}}
+    (folder / "desilt.yaml").write_text(json.dumps(config))
+    options = {"bucket": "1", "deletion-vectors.enabled": "true", "changelog-producer": "lookup"}
+    table = Catalog(str(folder / "warehouse")).create_table(
+        "db.t", {"id": pl.Int64, "v": pl.Int64}, primary_key=["id"], options=options
+    )
+    daemon = Daemon(folder)
+    try:
+        expected = {}
+        for version in range(4):
+            begun = len(daemon.lines("task.started"))
+            keys = range(version, 80_000, version + 1)
+            table.write(pl.DataFrame({"id": keys, "v": [version] * len(keys)}))
+            expected |= dict.fromkeys(keys, version)
+            wait_for(lambda n=begun: len(daemon.lines("task.started")) > n)
+            for pid in children(daemon.process.pid):
+                os.kill(pid, signal.SIGKILL)
+            wait_for(lambda: rows(table) == expected)
+        code = daemon.stop()
+    finally:
+        daemon.kill()
+
+    outcomes = [line["outcome"] for line in daemon.lines("task.finished")]
+    assert "crashed" in outcomes
+    assert (code, rows(table)) == (0, expected)
+    assert told(table) == expected
+    assert orphans(table) == set()
+    with closing(Journal(folder / "desilt-state.db")) as journal:
+        assert journal.open_tasks() == ()
+
+
+def told(table: Table) -> dict[int, int]:
+    """What the changes make, one after the other; each of them fits."""
+    made: dict[int, int] = {}
+    for part in table.changes(0, table.handle.snapshots.latest_id() or 0):
+        for kind, (key, value) in zip(part.kinds, part.rows.rows(), strict=True):
+            if kind in ("-U", "-D"):
+                assert made.pop(key) == value
+            else:
+                assert key not in made
+                made[key] = value
+    return made

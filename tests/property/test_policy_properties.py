@@ -26,7 +26,7 @@ from desilt.policies import (
     judge_with,
     plan_admission,
 )
-from desilt.table.lsm.pick import PickOptions, RunSize, pick_universal
+from desilt.table.lsm.pick import PickOptions, RunSize, pick_full, pick_universal
 
 Runs = list[tuple[int, int]]
 POLICIES: list[Policy] = [UniversalPolicy(), AmplificationPolicy()]
@@ -65,6 +65,23 @@ def keyed_rows(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
+def demanding_rows(draw: st.DrawFn) -> dict[str, Any]:
+    """Any keyed bucket of a table that asks for something by its own options."""
+    age = st.none() | st.floats(0, 100)
+    return {
+        **draw(keyed_rows()),
+        "up_level0": draw(st.booleans()),
+        "max_level": 6,
+        "commits_since_full": draw(st.integers(0, 9)),
+        "full_age_seconds": draw(age),
+        "full_commits": draw(st.none() | st.integers(1, 9)),
+        "full_interval_seconds": draw(age),
+        "full_below_bytes": draw(st.none() | sizes),
+        "full_above_bytes": draw(st.none() | sizes),
+    }
+
+
+@st.composite
 def append_rows(draw: st.DrawFn) -> dict[str, Any]:
     """Any append bucket."""
     return append_facts(
@@ -75,7 +92,7 @@ def append_rows(draw: st.DrawFn) -> dict[str, Any]:
     )
 
 
-rows = st.lists(st.one_of(keyed_rows(), append_rows()), max_size=12)
+rows = st.lists(st.one_of(keyed_rows(), demanding_rows(), append_rows()), max_size=12)
 
 
 def naive_pick(runs: Runs, trigger: int, amplification: int, ratio: int) -> int:
@@ -147,15 +164,34 @@ def test_what_is_due_can_be_planned_with_the_numbers_of_the_verdict(
 
 
 def pick(verdict: dict[str, Any]) -> object:
-    return pick_universal(
+    choose = pick_full if verdict["full"] else pick_universal
+    return choose(
         [RunSize(run["level"], run["bytes"]) for run in verdict["runs"]],
         PickOptions(
             trigger=verdict["trigger"],
             size_amplification_percent=verdict["size_amplification_percent"],
             size_ratio_percent=verdict["size_ratio_percent"],
             max_level=6,
+            up_level0=verdict["up_level0"],
         ),
     )
+
+
+@quick
+@given(demanding_rows())
+def test_what_waits_for_readers_or_a_changelog_is_due_whatever_it_costs(
+    row: dict[str, Any],
+) -> None:
+    hidden = row["up_level0"] and row["level0_files"] > 0
+    untold = row["full_commits"] is not None and row["commits_since_full"] >= row["full_commits"]
+    above = bool(row["runs"]) and row["runs"][0]["level"] < 6
+    for policy in POLICIES:
+        verdict = verdict_of(policy, row)
+
+        if hidden or (untold and above):
+            assert verdict["action"] == "compact"
+        if untold and above:
+            assert verdict["full"]
 
 
 @quick

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from desilt.daemon.app import App, AppOptions, AppParts
 from desilt.daemon.clock import ManualClock
 from desilt.daemon.config import CatalogConfig
 from desilt.daemon.engine import Opened
+from desilt.daemon.expiry import EXPIRE_SECONDS
 from desilt.daemon.journal import Journal, OpenTask
 from desilt.daemon.listen import Event, Listener, Listeners
 from desilt.daemon.plan import Rule
@@ -34,10 +35,15 @@ MIB = 2**20
 
 @dataclass
 class FakeTable:
-    """Runs per bucket, each of 1 MiB at level 0; ``fail_*``: raised once by that step, in turn."""
+    """Runs per bucket, all at level 0; ``facts``: what else its health frame says.
+
+    ``fail_*``: raised once by that step, in turn.
+    """
 
     name: str
     runs: dict[int, int]
+    run_bytes: int = MIB
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
     snapshot_id: int = 1
     fail_open: list[Exception] = field(default_factory=list[Exception])
     fail_refresh: list[Exception] = field(default_factory=list[Exception])
@@ -77,7 +83,10 @@ class FakeObserver:
 
     def health(self, now_millis: int) -> pl.DataFrame:
         rows = [
-            keyed_facts([(0, MIB)] * runs, table=self._table.name, bucket=bucket)
+            keyed_facts(
+                [(0, self._table.run_bytes)] * runs,
+                **{**self._table.facts, "table": self._table.name, "bucket": bucket},
+            )
             for bucket, runs in sorted(self._table.runs.items())
         ]
         return facts_frame(*rows)
@@ -94,7 +103,9 @@ class FakeObserver:
     ) -> CompactionPlan | None:
         if self._table.fruitless:
             return None
-        return a_plan(self._table.name, bucket, task_id, self._table.snapshot_id)
+        mode = PlanOptions().mode if options is None else options.mode
+        plan = a_plan(self._table.name, bucket, task_id, self._table.snapshot_id)
+        return replace(plan, mode=mode)
 
 
 class FakeEngine:
@@ -205,6 +216,7 @@ class World:
         listeners: Sequence[Listener] = (),
         catalogs: Sequence[CatalogConfig] = (CatalogConfig(name="lake", warehouse="wh"),),
         snapshots: Override | None = None,
+        expire_seconds: float = EXPIRE_SECONDS,
     ) -> None:
         self.engine = FakeEngine(*tables)
         self.clock = ManualClock(START)
@@ -223,7 +235,7 @@ class World:
             pool=self.pool,
             expiry_pool=self.expiry_pool,
         )
-        self.app = App(parts, AppOptions(concurrent, memory_bytes, tick_seconds=1.0))
+        self.app = App(parts, AppOptions(concurrent, memory_bytes, 1.0, expire_seconds))
 
     def tick(self) -> None:
         """One tick and every task that follows from it, then every expiry."""

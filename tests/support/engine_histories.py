@@ -22,7 +22,7 @@ from .canonical import Json
 from .engine_model import IllegalMerge, Record, Rules, feed_order, merge, reduce
 from .engine_values import column_value, order_values
 from .engines import Cell, engine_shape, rules_of
-from .histories import Batch, Row
+from .histories import Batch, Row, alike
 from .shapes import Shape, random_value
 
 __all__ = ["STYLES", "Allowance", "EngineHistory", "Style"]
@@ -33,7 +33,7 @@ STYLES: tuple[Style, ...] = get_args(Style)
 KEYS = 30
 # Their late inputs may as well have come in time.
 _ORDERLESS = {"sum", "product", "max", "min", "bool_and", "bool_or", "last_value", None}
-_ORDERLESS_GROUPS = _ORDERLESS | {"last_non_null_value", "primary-key"}
+_ORDERLESS_GROUPS = _ORDERLESS | {"primary-key"}
 _TRIES = 20
 
 
@@ -103,6 +103,12 @@ class EngineHistory:
                 made += self._changes(key)
         self.log += [f"    {json.dumps(row, ensure_ascii=False)}" for row in made]
         return made
+
+    @property
+    def expected(self) -> list[str]:
+        """What a reader must find now, of a steady history (see `alike`)."""
+        current = (self._current(key) for key in self._keys)
+        return alike(self.rules.comparable(one.values) for one in current if one is not None)
 
     # --- keys -----------------------------------------------------------------------------------
 

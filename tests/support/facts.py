@@ -37,6 +37,15 @@ _HEALTHY: dict[str, Any] = {
     "min_file_num": 5,
     "target_file_bytes": 128 << 20,
     "up_level0": False,
+    "vector_rows": 0,
+    "max_level": 5,
+    "commits_since_full": 0,
+    "full_age_seconds": None,
+    "full_commits": None,
+    "full_interval_seconds": None,
+    "full_below_bytes": None,
+    "full_above_bytes": None,
+    "full": False,
 }
 
 
@@ -50,6 +59,7 @@ def keyed_facts(runs: str | Sequence[tuple[int, int]] = (), **changes: Any) -> d
         "sorted_runs": len(pairs),
         "bytes": sum(size for _, size in pairs),
         "oldest_level0_age_seconds": 1.0 if level0 else None,
+        "commits_since_full": level0,
         "runs": [{"level": level, "bytes": size} for level, size in pairs],
     }
     return {**_HEALTHY, **derived, **changes}
@@ -57,7 +67,7 @@ def keyed_facts(runs: str | Sequence[tuple[int, int]] = (), **changes: Any) -> d
 
 def append_facts(**changes: Any) -> dict[str, Any]:
     """One row of an append bucket."""
-    return {**_HEALTHY, "keyed": False, **changes}
+    return {**_HEALTHY, "keyed": False, "max_level": 0, **changes}
 
 
 def facts_frame(*rows: dict[str, Any]) -> pl.DataFrame:

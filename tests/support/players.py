@@ -76,12 +76,12 @@ class Desilt:
         """Drops all but the latest snapshots."""
         self.table(path).expire(retain_max=kept, retain_min=1)
 
-    def changes(self, shape: Shape, path: Path) -> list[SnapshotChanges]:
+    def changes(self, shape: Shape, path: Path, first: int = 1) -> list[SnapshotChanges]:
         """What streams are told, in the form of `peer_streams.changes`; refusals are raised."""
         table = self.table(path)
         latest = table.handle.snapshots.latest_id() or 0
         found: dict[int, SnapshotChanges] = {}
-        for part in table.changes(0, latest):
+        for part in table.changes(first - 1, latest):
             rows = rows_of(shape, part.rows)
             told = found.setdefault(part.snapshot_id, {"snapshot": part.snapshot_id, "rows": []})
             told["rows"] += [[kind, *row] for kind, row in zip(part.kinds, rows, strict=True)]

@@ -20,6 +20,12 @@ from desilt.table.table import Table
 from .builders import START_MILLIS, handle_on, kv, live_files
 from .faulty import Call, FaultyStorage
 
+HISTORY = (
+    *("write_amplification", "oldest_level0_age_seconds"),
+    *("commits_since_full", "full_age_seconds"),
+)
+"""Columns of the health frame that say what was seen, not what is there."""
+
 Act = Callable[[Table], object]
 
 
@@ -60,10 +66,7 @@ class Watch:
         """An observer that looks for the first time says the same, history aside."""
         fresh = TableObserver(handle_on(self.root, FaultyStorage()))
         fresh.refresh()
-        left, right = (
-            o.health(START_MILLIS).drop("write_amplification", "oldest_level0_age_seconds")
-            for o in (self.observer, fresh)
-        )
+        left, right = (o.health(START_MILLIS).drop(HISTORY) for o in (self.observer, fresh))
         assert left.equals(right)
         assert self.observer.snapshot_id == fresh.snapshot_id
 

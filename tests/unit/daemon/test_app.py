@@ -16,6 +16,7 @@ from desilt.daemon.listen import (
     CatalogFailed,
     CommitRepublished,
     LeftoversSwept,
+    TableAwaited,
     TableFailed,
     TableForgotten,
     TableHalted,
@@ -91,6 +92,65 @@ def test_bucket_has_one_task_at_a_time(journal: Journal) -> None:
     world.app.tick()
 
     assert len(world.pool.waiting) == 1
+
+
+def test_long_tasks_leave_a_slot_to_tables_that_somebody_waits_for(journal: Journal) -> None:
+    """Two buckets of a gigabyte are due before a row is written that only a compaction shows."""
+    large = FakeTable("db.large", {0: 9, 1: 9}, run_bytes=128 * MIB)
+    hidden = FakeTable("db.hidden", {0: 0}, facts={"up_level0": True})
+    world = World(journal, large, hidden)
+    world.app.tick()
+    assert len(world.pool.waiting) == 1
+
+    hidden.write()
+    world.app.tick()
+    world.pool.waiting.pop()()
+
+    assert hidden.runs == {0: 1}
+    assert large.runs == {0: 9, 1: 9}
+
+
+def test_it_is_told_how_long_somebody_waits(journal: Journal) -> None:
+    table = FakeTable("db.hidden", {0: 1}, facts={"up_level0": True})
+    world = World(journal, table, FakeTable("db.t", {0: 1}))
+
+    world.app.tick()
+
+    assert world.said.of(TableAwaited) == [TableAwaited("db.hidden", 1.0)]
+
+
+def test_long_tasks_take_all_slots_where_nobody_waits(journal: Journal) -> None:
+    world = World(journal, FakeTable("db.large", {0: 9, 1: 9}, run_bytes=128 * MIB))
+
+    world.app.tick()
+
+    assert len(world.pool.waiting) == 2
+
+
+def test_bucket_that_waits_is_not_passed_over_for_ever(journal: Journal) -> None:
+    """One that is written all the time is always worse than one that nobody writes any more."""
+    busy, idle = FakeTable("db.busy", {0: 9}), FakeTable("db.idle", {0: 5})
+    world = World(journal, busy, idle, concurrent=1)
+    world.app.tick()
+    for _ in range(9):
+        busy.write(runs=9)
+        world.clock.advance(60)
+        world.pool.run(limit=1)
+
+    assert idle.runs == {0: 1}
+
+
+def test_bucket_is_planned_whole_where_its_table_wants_that(journal: Journal) -> None:
+    table = FakeTable("db.t", {0: 1}, facts={"full_commits": 1})
+    world = World(journal, table, FakeTable("db.u", {0: 6}))
+
+    world.app.tick()
+    world.pool.run(limit=2)
+
+    assert {plan.table: plan.mode for plan in world.engine.rewritten} == {
+        "db.t": "full",
+        "db.u": "minor",
+    }
 
 
 def test_tasks_get_their_share_of_the_memory(journal: Journal) -> None:

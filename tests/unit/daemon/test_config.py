@@ -13,7 +13,7 @@ from desilt.daemon import config as module
 from desilt.daemon.config import effective, load
 from desilt.daemon.errors import ConfigError
 from desilt.daemon.schedule import Cron, Every
-from desilt.daemon.service import rules_of
+from desilt.daemon.service import app_options, rules_of
 from desilt.daemon.units import Duration
 from desilt.table.expire import Override
 
@@ -47,6 +47,7 @@ def test_load_understands_every_key() -> None:
     assert [catalog.name for catalog in config.catalogs] == ["lake", "other"]
     assert config.policies[1].match == "other.rec.events"
     assert config.scheduler.scan_interval.when == Every(Duration(0.5))
+    assert app_options(config).expire_seconds == 20.0
     assert config.scheduler.budgets.memory == 512 * 2**20
     assert config.executor.workers == 3
     assert config.state_path == Path("/var/lib/desilt/state.db")
@@ -67,6 +68,7 @@ def test_load_fills_in_defaults() -> None:
     assert config.state_path == Path("desilt-state.db")
     assert effective(config)["scheduler"] == {
         "scan-interval": "5s",
+        "expire-interval": "1m",
         "budgets": {"concurrent": 2, "memory": "1GiB"},
     }
 

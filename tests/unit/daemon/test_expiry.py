@@ -70,6 +70,18 @@ def test_a_table_has_a_turn_a_minute(journal: Journal) -> None:
     assert len(expired(world)) == 2
 
 
+def test_the_pause_between_two_runs_can_be_set(journal: Journal) -> None:
+    world = World(journal, FakeTable("db.t", {0: 1}), snapshots=OWN, expire_seconds=5.0)
+    world.tick()
+    world.clock.advance(4)
+    world.tick()
+    assert len(expired(world)) == 1
+    world.clock.advance(1)
+    world.tick()
+
+    assert len(expired(world)) == 2
+
+
 def test_what_only_the_limit_of_a_run_ended_goes_on_at_once(journal: Journal) -> None:
     table = FakeTable("db.t", {0: 1}, old_snapshots=120)
     world = World(journal, table, snapshots=OWN)

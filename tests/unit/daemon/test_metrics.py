@@ -12,6 +12,7 @@ from desilt.daemon.journal import Journal
 from desilt.daemon.listen import (
     BacklogMeasured,
     HoldsCounted,
+    TableAwaited,
     TableForgotten,
     TableFound,
     TableScanned,
@@ -121,10 +122,14 @@ def test_task_that_was_none_is_not_counted(
 def test_gauges_of_a_forgotten_table_vanish(
     registry: CollectorRegistry, listener: MetricsListener
 ) -> None:
+    names = ("desilt_sorted_runs_max", "desilt_hidden_age_seconds")
     listener(TableScanned("db.t", 1, 1, 3, 1.5, 0.1))
+    listener(TableAwaited("db.t", 2.5))
+    before = [registry.get_sample_value(name, {"table": "db.t"}) for name in names]
     listener(TableForgotten("db.t"))
+    after = [registry.get_sample_value(name, {"table": "db.t"}) for name in names]
 
-    assert registry.get_sample_value("desilt_sorted_runs_max", {"table": "db.t"}) is None
+    assert (before, after) == ([3, 2.5], [None, None])
 
 
 def test_gauges_say_what_was_measured_last(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.facts import NOW, facts_frame, keyed_facts
+from support.facts import NOW, append_facts, facts_frame, keyed_facts
 
 from desilt.policies import (
     Admission,
@@ -20,6 +20,7 @@ from desilt.policies import (
     plan_admission,
     proposals_from,
 )
+from desilt.policies.admit import QUICK_BYTES, WAIT_SECONDS
 
 PLENTY = Budget(slots=100, memory_bytes=10_000)
 
@@ -88,6 +89,25 @@ def test_admission_holds_memory_for_the_more_urgent() -> None:
     }
 
 
+def test_admission_keeps_a_slot_for_what_is_quick() -> None:
+    long = {"read_bytes": QUICK_BYTES + 1}
+    proposals = [proposal(0, score=9.0, **long), proposal(1, score=8.0, **long), proposal(2)]
+
+    admission = plan_admission(proposals, Budget(2, 1000, long_slots=1), Standing())
+
+    assert admitted(admission) == [0, 2]
+    assert reasons(admission) == {1: "the last slot is kept for quick tasks"}
+    assert admitted(plan_admission(proposals, Budget(2, 1000), Standing())) == [0, 1]
+    assert admitted(plan_admission(proposals, Budget(2, 1000, long_slots=0), Standing())) == [2]
+
+
+def test_admission_lets_what_waited_go_before_what_is_worse() -> None:
+    """Ten minutes make a score of 1 worth as much as one of 3."""
+    proposals = [proposal(0, score=2.9), proposal(1, score=1.0, waited_seconds=2 * WAIT_SECONDS)]
+
+    assert admitted(plan_admission(proposals, PLENTY, Standing())) == [1, 0]
+
+
 def test_admission_is_not_held_up_by_what_never_fits() -> None:
     proposals = [proposal(0, score=4.0, memory_bytes=101), proposal(1, memory_bytes=50)]
 
@@ -154,3 +174,26 @@ def test_proposals_from_takes_the_due_rows_with_the_numbers_to_plan_with() -> No
     assert found[0].memory_bytes == 7
     assert found[0].oldest_level0_age_seconds == 1.0
     assert found[0].reason.startswith("due by ")
+
+
+@pytest.mark.parametrize(
+    ("facts", "read_bytes"),
+    [
+        pytest.param(keyed_facts("0:3 0:2 0:1 0:1 5:90"), 97, id="all that is there"),
+        pytest.param(keyed_facts("0:3 1:4 5:90", up_level0=True), 7, id="level 0 and 1 alone"),
+        pytest.param(
+            keyed_facts("0:1 0:1 0:1 0:1 0:1 5:90", up_level0=True), 95, id="more than it lifts"
+        ),
+        pytest.param(keyed_facts("0:3 5:90", up_level0=True, full_commits=1), 93, id="whole"),
+        pytest.param(append_facts(packable_files=5, bytes=70), 70, id="append"),
+    ],
+)
+def test_proposals_from_say_what_their_tasks_read_at_most(
+    facts: dict[str, Any], read_bytes: int
+) -> None:
+    verdicts = judge_with(UniversalPolicy(), facts_frame(facts).lazy(), now=NOW)
+
+    (found,) = proposals_from(verdicts, memory_bytes=7)
+
+    assert found.read_bytes == read_bytes
+    assert found.limits.full == (facts["full_commits"] is not None)

@@ -70,6 +70,11 @@ def test_universal_is_due_exactly_where_the_reference_picks(runs: str, rule: str
             append_facts(small_files=4),
             "not due: nothing to pack, 4 small files (min-file-num 5)",
         ),
+        (
+            append_facts(packable_files=1, packable_bytes=60, rows=9, vector_rows=3),
+            "due by packing: 1 files of 60 bytes to pack, 0 small files (min-file-num 5),"
+            " 3 of 9 rows deleted",
+        ),
     ],
 )
 def test_universal_says_why_with_its_numbers(facts: dict[str, Any], reason: str) -> None:
@@ -84,7 +89,7 @@ def test_universal_says_why_with_its_numbers(facts: dict[str, Any], reason: str)
         (keyed_facts("0:1 0:50 0:60 0:70 5:1000"), 0.9),  # at the trigger, half a run short
         (keyed_facts("0:1 0:1 0:1 0:1 0:1"), 1.0),
         (keyed_facts("0:1 " * 10), 2.0),
-        (keyed_facts("0:1 5:100", up_level0=True), 1.0),
+        (keyed_facts("0:1 5:100", up_level0=True), 1.2),
         (append_facts(packable_files=2), 1.0),  # two big halves of a bin may be fewer than 5
         (append_facts(packable_files=10), 2.0),
         (append_facts(small_files=3), 0.6),

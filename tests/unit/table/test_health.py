@@ -319,3 +319,36 @@ def _live(table: Table) -> pl.DataFrame:
     snapshot = table.handle.snapshots.latest()
     assert snapshot is not None
     return MetadataReader(table.handle).live(snapshot)
+
+
+# --- looking again ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [7, 0, -7])
+def test_a_look_at_an_unchanged_table_only_ages_its_numbers(tmp_path: Path, seconds: int) -> None:
+    clock = ManualClock()
+    table = keyed_table(tmp_path, clock=clock)
+    table.write(kv((1, "a")))
+    table.compact("full")
+    table.write(kv((1, "b")))
+    first, again = clock.millis + 5_000, clock.millis + 5_000 + seconds * 1000
+    watch, fresh = Watch(table), Watch(table)
+    watch.look()
+    fresh.look()
+    watch.health(first)
+    watch.look()
+
+    assert watch.health(again) == fresh.health(again)
+
+
+def test_an_age_that_is_not_over_yet_does_not_grow(tmp_path: Path) -> None:
+    """The writer's clock is ten seconds ahead of ours."""
+    clock = ManualClock()
+    table = keyed_table(tmp_path, clock=clock)
+    table.write(kv((1, "a")))
+    watch = Watch(table)
+    watch.look()
+
+    ages = [watch.health(clock.millis + 1000 * at)["oldest_level0_age_seconds"] for at in (-10, 2)]
+
+    assert ages == [0.0, 2.0]

@@ -1,0 +1,168 @@
+"""Commits and time since a bucket was merged whole, counted from what deltas say."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.builders import ManualClock, Task, keyed_table, kv
+from support.watch import Act, Watch, compact
+
+from desilt.table.errors import UnsupportedFeature
+from desilt.table.options import TableOptions
+from desilt.table.table import Table
+
+
+def health(table: Table, now_millis: int = 0) -> dict[str, Any]:
+    """What one who looks for the first time sees."""
+    watch = Watch(table)
+    watch.look()
+    return watch.health(now_millis)
+
+
+def commits(table: Table, times: int = 1) -> None:
+    for number in range(times):
+        table.write(kv((number, "v")))
+
+
+def test_commits_are_counted_since_all_was_one_run(tmp_path: Path) -> None:
+    table = keyed_table(tmp_path)
+    watch = Watch(table)
+    seen: list[int] = []
+    acts: tuple[Act, ...] = (commits, commits, compact, commits)
+    for act in acts:
+        act(table)
+        watch.look()
+        seen.append(watch.health()["commits_since_full"])
+
+    assert seen == [1, 2, 0, 1]
+    assert health(table)["commits_since_full"] == 1
+
+
+def test_commits_stay_counted_when_their_files_are_lifted_but_not_merged_with_all(
+    tmp_path: Path,
+) -> None:
+    table = keyed_table(tmp_path)
+    table.write(kv(*((n, "v" * 50) for n in range(3000))))
+    table.compact("full")
+    commits(table, 5)
+
+    table.compact("minor")
+    commits(table)
+    found = health(table)
+
+    assert [run["level"] for run in found["runs"]] == [0, 4, 5]
+    assert found["commits_since_full"] == 6
+    assert found["max_level"] == 5
+
+
+def test_what_comes_during_a_full_compaction_still_waits(tmp_path: Path) -> None:
+    """Two commits land between its plan and its snapshot."""
+    table = keyed_table(tmp_path)
+    commits(table, 3)
+    task = Task.of(table.handle)
+    plan = task.plan()
+    result = task.rewrite(plan)
+    commits(table, 2)
+    task.commit(plan, result)
+
+    assert health(table)["commits_since_full"] == 2
+
+
+def test_something_above_counts_as_a_commit_when_its_snapshot_has_expired(tmp_path: Path) -> None:
+    table = keyed_table(tmp_path)
+    commits(table, 2)
+    os.unlink(f"{table.path}/snapshot/snapshot-1")
+    Path(f"{table.path}/snapshot/EARLIEST").write_text("2")
+
+    assert health(table)["commits_since_full"] == 1
+
+
+def test_the_age_counts_from_the_snapshot_that_merged_all(tmp_path: Path) -> None:
+    clock = ManualClock()
+    table = keyed_table(tmp_path, clock=clock)
+    commits(table, 2)
+    assert health(table, clock.millis)["full_age_seconds"] is None
+
+    clock.advance(100)
+    table.compact("full")
+    clock.advance(7)
+    assert health(table, clock.millis)["full_age_seconds"] == 7.0
+    assert health(table, clock.millis - 60_000)["full_age_seconds"] == 0.0
+
+
+def test_the_age_counts_from_the_newest_file_where_nobody_saw_its_snapshot(tmp_path: Path) -> None:
+    clock = ManualClock()
+    table = keyed_table(
+        tmp_path, clock=clock, options={"compaction.optimization-interval": "1 min"}
+    )
+    commits(table, 2)
+    clock.advance(100)
+    table.compact("full")
+    clock.advance(50)
+    commits(table)
+    for snapshot_id in (1, 2, 3):
+        os.unlink(f"{table.path}/snapshot/snapshot-{snapshot_id}")
+    Path(f"{table.path}/snapshot/EARLIEST").write_text("4")
+
+    assert health(table, clock.millis)["full_age_seconds"] == pytest.approx(50.0, abs=1.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "commits_", "interval"),
+    [
+        ({}, None, None),
+        ({"changelog-producer": "full-compaction"}, 1, None),
+        (
+            {
+                "changelog-producer": "full-compaction",
+                "full-compaction.delta-commits": "7",
+            },
+            7,
+            None,
+        ),
+        ({"full-compaction.delta-commits": "3"}, 3, None),
+        ({"full-compaction.delta-commits": "0"}, 1, None),
+        ({"full-compaction.delta-commits": "-1"}, None, None),
+        ({"compaction.optimization-interval": "90 s"}, None, 90_000),
+        (
+            {
+                "changelog-producer": "full-compaction",
+                "changelog-producer.compaction-interval": "2 min",
+            },
+            None,
+            120_000,
+        ),
+        ({"changelog-producer.compaction-interval": "2 min"}, None, None),
+    ],
+)
+def test_options_say_at_which_pace(
+    given: dict[str, str], commits_: int | None, interval: int | None
+) -> None:
+    full = TableOptions(given, keyed=True).full
+
+    assert (full.commits, full.interval_millis) == (commits_, interval)
+
+
+def test_a_pace_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedFeature, match=r"full-compaction\.delta-commits"):
+        keyed_table(tmp_path, options={"full-compaction.delta-commits": "often"})
+
+
+def test_health_says_what_the_table_asks_for(tmp_path: Path) -> None:
+    options = {
+        "full-compaction.delta-commits": "3",
+        "compaction.optimization-interval": "90 s",
+        "compaction.total-size-threshold": "1 kb",
+        "compaction.incremental-size-threshold": "1 mb",
+    }
+    table = keyed_table(tmp_path, options=options)
+    commits(table)
+
+    found = health(table)
+
+    names = ("full_commits", "full_interval_seconds", "full_below_bytes", "full_above_bytes")
+    assert [found[name] for name in names] == [3, 90.0, 1024, 2**20]
+    assert found["full"] is False
