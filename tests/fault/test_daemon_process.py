@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -151,16 +152,16 @@ def test_workers_that_die_while_they_look_keys_up_leave_nothing_behind(folder: P
     )
     daemon = Daemon(folder)
     try:
-        expected = {}
+        expected: dict[int, int] = {}
         for version in range(4):
-            begun = len(daemon.lines("task.started"))
+            started = partial(_started_after, daemon, len(daemon.lines("task.started")))
             keys = range(version, 80_000, version + 1)
             table.write(pl.DataFrame({"id": keys, "v": [version] * len(keys)}))
             expected |= dict.fromkeys(keys, version)
-            wait_for(lambda n=begun: len(daemon.lines("task.started")) > n)
+            wait_for(started)
             for pid in children(daemon.process.pid):
                 os.kill(pid, signal.SIGKILL)
-            wait_for(lambda: rows(table) == expected)
+            wait_for(lambda: rows(table) == expected)  # noqa: B023
         code = daemon.stop()
     finally:
         daemon.kill()
@@ -172,6 +173,10 @@ def test_workers_that_die_while_they_look_keys_up_leave_nothing_behind(folder: P
     assert orphans(table) == set()
     with closing(Journal(folder / "desilt-state.db")) as journal:
         assert journal.open_tasks() == ()
+
+
+def _started_after(daemon: Daemon, count: int) -> bool:
+    return len(daemon.lines("task.started")) > count
 
 
 def told(table: Table) -> dict[int, int]:

@@ -6,7 +6,6 @@ Bounds are those of the values, or looser, or not known; NaN is left out of them
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 
 import polars as pl
 from hypothesis import HealthCheck, given, settings
@@ -138,7 +137,7 @@ def test_no_row_put_together_of_others_is_ruled_out_by_all_of_their_bounds(
 
 
 def _shuffled(rng: random.Random, series: pl.Series) -> pl.Series:
-    order: Sequence[int] = rng.sample(range(len(series)), len(series))
+    order = rng.sample(range(len(series)), len(series))
     return series.gather(order)
 
 

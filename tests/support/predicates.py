@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from functools import reduce
+from typing import Literal
 
 import polars as pl
 
@@ -22,7 +23,7 @@ _OPS: Sequence[Callable[[pl.Expr, pl.Expr], pl.Expr]] = (
     lambda a, b: a > b,
     lambda a, b: a >= b,
 )
-_CLOSED = ("both", "left", "right", "none")
+_CLOSED: tuple[Literal["both", "left", "right", "none"], ...] = ("both", "left", "right", "none")
 
 
 def random_predicate(
@@ -110,7 +111,7 @@ def _between(rng: random.Random, values: pl.Series) -> pl.Expr:
     ends = pl.concat([_one(rng, values), _one(rng, values)])
     ends = ends.sort() if rng.random() < 0.9 else ends
     low, high = (_lit(ends.slice(i, 1)) for i in range(2))
-    return pl.col(values.name).is_between(low, high, closed=rng.choice(_CLOSED))  # type: ignore[arg-type]
+    return pl.col(values.name).is_between(low, high, closed=rng.choice(_CLOSED))
 
 
 def _among(rng: random.Random, values: pl.Series) -> pl.Expr:
@@ -144,7 +145,7 @@ def _of_another_type(rng: random.Random, values: pl.Series) -> pl.Expr:
             [op(column, pl.lit(float(value.item()))), op(column, pl.lit(int(value.item())))]
         )
     if isinstance(dtype, pl.Datetime):
-        other = pl.Datetime(rng.choice(["ms", "us"]), dtype.time_zone)  # type: ignore[arg-type]
+        other = pl.Datetime(rng.choice(["ms", "us"]), dtype.time_zone)
         return op(column, _lit(value.cast(other)))
     if isinstance(dtype, pl.Date):
         return op(column, _lit(value.cast(pl.Datetime("us"))))

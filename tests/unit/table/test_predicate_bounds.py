@@ -13,7 +13,7 @@ from desilt.table.datatypes import parse_type
 from desilt.table.file_stats import ColumnBounds
 from desilt.table.predicate.bounds import BoundsFrame, may_match
 from desilt.table.predicate.parse import parse
-from desilt.table.predicate.tree import All, Constant, Unknown
+from desilt.table.predicate.tree import All, Constant, Tree, Unknown
 from desilt.table.row import Instant
 
 TYPES = {
@@ -152,7 +152,12 @@ def test_one_bound_alone_rules_out_what_it_can() -> None:
 
 
 def test_constants() -> None:
-    wanted = {Constant(True): True, Constant(False): False, Constant(None): False, Unknown(): True}
+    wanted: dict[Tree, bool] = {
+        Constant(True): True,
+        Constant(False): False,
+        Constant(None): False,
+        Unknown(): True,
+    }
     for tree, yes in wanted.items():
         assert may_match(tree, frame({}, {})).tolist() == [yes, yes]
     assert may_match(All(()), frame({})).tolist() == [True]

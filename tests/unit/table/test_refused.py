@@ -100,7 +100,7 @@ def test_its_snapshots_are_expired_only_if_its_files_are_known(
 @pytest.mark.parametrize("feature", [f for f in FEATURES if isinstance(f.type, str)], ids=str)
 def test_such_a_table_is_not_made(feature: Feature, tmp_path: Path) -> None:
     columns = COLUMNS | {"v": feature.type}
-    options = ({"bucket": "1"} if feature.keyed else {}) | feature.options
+    options = {**({"bucket": "1"} if feature.keyed else {}), **feature.options}
 
     with pytest.raises((UnsupportedFeature, InvalidRequest)):
         catalog(tmp_path).create_table(
