@@ -52,6 +52,7 @@ class Watched:
     lock: threading.RLock = field(default_factory=threading.RLock)
     commit_lock: threading.Lock = field(default_factory=threading.Lock)
     facts: pl.DataFrame | None = None
+    was_awaited: bool = False
     spend_saved: float | None = None
     published: float | None = None
     """When something was published last, on the monotonic clock."""
@@ -152,14 +153,20 @@ class Fleet:
             now_millis = int(self._clock.now().timestamp() * 1000)
             facts = table.observer.health(now_millis)
             table.facts = facts.with_columns(table=pl.lit(table.name))
-            if table.awaited:
-                oldest = table.facts["oldest_level0_age_seconds"].max()
-                self._tell(TableAwaited(table.name, float(oldest or 0.0)))  # type: ignore[arg-type]
+            self._tell_awaited(table, table.facts)
             if changed:
                 self._save_spend(table)
                 self._tell(self._scanned(table, self._clock.monotonic() - started))
         self._settlement.succeeded(table.name)
         return changed
+
+    def _tell_awaited(self, table: Watched, facts: pl.DataFrame) -> None:
+        """How long somebody has waited; once more, for nothing, when nobody does any longer."""
+        awaited = table.awaited
+        if awaited or table.was_awaited:
+            oldest = facts["oldest_level0_age_seconds"].max() if awaited else 0.0
+            self._tell(TableAwaited(table.name, float(oldest or 0.0)))  # type: ignore[arg-type]
+        table.was_awaited = awaited
 
     def _recheck(self, table: Watched, now: float) -> None:
         """A snapshot published lately may have been replaced by an engine that only renames."""
