@@ -155,8 +155,8 @@ def proposals_from(verdicts: pl.DataFrame, *, memory_bytes: int) -> tuple[Propos
 
 
 def _read_bytes() -> pl.Expr:
-    """What is packed; of a keyed bucket all, but where level 0 only goes up: what lies at the lowest
-    levels, and the keys of all others, in which those that go up are looked up."""
+    """What is packed; of a keyed bucket all, but where level 0 only goes up: what lies at the
+    lowest levels, and the keys of all others, in which those that go up are looked up."""
     size, level = (pl.element().struct.field(name) for name in ("bytes", "level"))
     lifted = pl.when(level <= 1).then(size).otherwise(size // KEY_SHARE)
     lifts = pl.col("up_level0") & ~pl.col("full") & (pl.col("sorted_runs") < pl.col("trigger"))

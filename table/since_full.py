@@ -4,8 +4,8 @@ Kept from delta manifests as they appear. A compaction whose outputs lie at the 
 merged all that was there when it was planned; what was appended meanwhile lies at level 0 still.
 Commits are those of the whole table, from the first on whose rows wait in the bucket: as in Java,
 where a bucket that was written once is merged with all others when the table's turn comes.
-Of a snapshot that nobody saw (expired, rolled back) nothing is known but the files that are left of
-it: they came before all that was seen later, so that no table waits longer than it asked for.
+Of a snapshot that nobody saw (expired, rolled back) nothing is known but the files that are left
+of it: they came before all that was seen later, so that no table waits longer than it asked for.
 
 Spec: maintenance §2.2, §5.1; reference classes ``GlobalFullCompactionSinkWrite``,
 ``EarlyFullCompaction``.
@@ -29,8 +29,8 @@ _WRITES = (CommitKind.APPEND, CommitKind.OVERWRITE)
 
 @dataclass(slots=True)
 class _Bucket:
-    """``level0``: the commit that wrote each file at level 0. ``lifted``: the oldest one whose files
-    have left level 0, but were not merged with all others."""
+    """``level0``: the commit that wrote each file at level 0. ``lifted``: the oldest one whose
+    files have left level 0, but were not merged with all others."""
 
     level0: dict[str, int] = field(default_factory=dict[str, int])
     lifted: int | None = None

@@ -26,13 +26,13 @@ from .follower import Follower
 from .lake import CHANGELOGS, PARKED, Kept, lake, made
 from .peer_streams import SnapshotChanges
 from .peers import Peer
-from .players import Player
+from .players import OfPeer, Player
 
-__all__ = ["BROKEN", "REFUSED", "RETAIN_MAX", "Played", "play"]
+__all__ = ["BROKEN", "REFUSED", "RETAIN_MAX", "SPOILED", "Played", "play"]
 
 ROUNDS, ROUND_SECONDS = 7, 2.0
 RETAIN_MAX = 5
-BROKEN, REFUSED = "default.broken", "default.refused"
+BROKEN, REFUSED, SPOILED = "default.broken", "default.refused", "default.spoiled"
 CONFIG = {
     "catalogs": [{"name": "lake", "warehouse": "warehouse"}],
     "policies": [
@@ -80,6 +80,7 @@ def play(home: Path, javas: tuple[Peer, Peer], players: Mapping[str, Player]) ->
         if table.name in PARKED:
             ConsumerStore(open_table(str(table.path)).handle).reset("parked", 1)
     _broken(warehouse)
+    _spoiled(warehouse)
     _refused(warehouse, javas[0])
     (home / "desilt.yaml").write_text(json.dumps(CONFIG))
     daemon = Daemon(home)
@@ -94,8 +95,6 @@ def play(home: Path, javas: tuple[Peer, Peer], players: Mapping[str, Player]) ->
 
 
 def _live(played: Played, javas: tuple[Peer, Peer], players: Mapping[str, Player]) -> None:
-    from .players import OfPeer
-
     started = time.monotonic()
     tables = list(played.tables.values())
     followers = {
@@ -198,6 +197,22 @@ def _broken(warehouse: Path) -> None:
         key=lambda p: p.stat().st_mtime_ns,
     )
     newest.write_bytes(b"no manifest")
+
+
+def _spoiled(warehouse: Path) -> None:
+    """Two buckets that are due; a data file of p=1 is garbage."""
+    table = Catalog(str(warehouse)).create_table(
+        SPOILED,
+        {"p": pl.Int32, "k": pl.Int32},
+        primary_key=["p", "k"],
+        partition_by=["p"],
+        options={"bucket": "1"},
+    )
+    schema = {"p": pl.Int32, "k": pl.Int32}
+    for number in range(6):
+        table.write(pl.DataFrame({"p": [0, 1], "k": [number] * 2}, schema=schema))
+    file = min(Path(table.path, "p=1", "bucket-0").iterdir())
+    file.write_bytes(b"no Parquet" * (file.stat().st_size // 10))
 
 
 def _refused(warehouse: Path, java: Peer) -> None:
