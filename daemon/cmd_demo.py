@@ -15,6 +15,6 @@ def demo(
     ] = None,
 ) -> None:
     """Stream into a table, keep it compacted, prove that no row was lost."""
-    from .demo import run_demo
+    from .demo.run import run_demo
 
     finish(lambda: run_demo(warehouse))

@@ -125,12 +125,13 @@ class TableObserver:
             self.snapshot_id or 0, self._spend.upto_snapshot_id
         ):
             self._forget()
+        known = self._schema
         self._load_schema()
         if latest is None:
             self._snapshot, self._live = None, pl.DataFrame(schema=SLIM_SCHEMA)
             return False
         self.reader.index(latest)  # kinds that are not understood are refused
-        fresh = self._new_snapshots(latest)
+        fresh = self._new_snapshots(latest, known)
         added = list(self._account_all(fresh))
         live = self.reader.live(latest)
         self._added = self._added_of(live, added, fresh)
@@ -171,8 +172,12 @@ class TableObserver:
             self._derived.clear()
             self._labels.clear()
 
-    def _new_snapshots(self, latest: Snapshot) -> list[Snapshot]:
-        """Snapshots after the last one seen, oldest first; that one too if it was replaced."""
+    def _new_snapshots(self, latest: Snapshot, known: TableSchema | None) -> list[Snapshot]:
+        """Snapshots after the last one seen, oldest first; that one too if it was replaced.
+
+        Args:
+            known: the schema that was in force at the last look.
+        """
         store = self.handle.snapshots
         if self._snapshot is None:
             first = store.earliest_id() or latest.id
@@ -180,24 +185,22 @@ class TableObserver:
             again = store.find(self._snapshot.id) if latest.id > self._snapshot.id else latest
             same = again is None or again.content == self._snapshot.content
             if not same:
-                self._take_over()
-                if self._snapshot is None:
-                    return self._new_snapshots(latest)
+                if not self._has(known):
+                    self._forget()
+                    self._load_schema()
+                    return self._new_snapshots(latest, None)
+                self._schema = None
+                self._load_schema()
             first = self._snapshot.id + 1 if same else self._snapshot.id
         between = [store.find(i) for i in range(min(first, latest.id), latest.id)]
         return [*(s for s in between if s is not None), latest]
 
-    def _take_over(self) -> None:
-        """Another snapshot stands in a known one's place, of this table or of its successor."""
-        old, self._schema = self._schema, None
-        self._load_schema()
+    def _has(self, schema: TableSchema | None) -> bool:
+        """Whether the table has this very schema; one that was made anew has others."""
         try:
-            same_table = old is None or self.handle.schema(old.id) == old
+            return schema is not None and self.handle.schema(schema.id) == schema
         except FileMissing:
-            same_table = False
-        if not same_table:
-            self._forget()
-            self._load_schema()
+            return False
 
     def _account_all(self, fresh: Sequence[Snapshot]) -> Iterator[pl.DataFrame]:
         for snapshot in fresh:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from desilt.table.catalog import Catalog, open_table
 from desilt.table.consumers import ConsumerStore
@@ -200,7 +202,7 @@ def _broken(warehouse: Path) -> None:
 
 
 def _spoiled(warehouse: Path) -> None:
-    """Two buckets that are due; a data file of p=1 is garbage."""
+    """Two buckets that are due; a row of p=1 has no key."""
     table = Catalog(str(warehouse)).create_table(
         SPOILED,
         {"p": pl.Int32, "k": pl.Int32},
@@ -212,7 +214,12 @@ def _spoiled(warehouse: Path) -> None:
     for number in range(6):
         table.write(pl.DataFrame({"p": [0, 1], "k": [number] * 2}, schema=schema))
     file = min(Path(table.path, "p=1", "bucket-0").iterdir())
-    file.write_bytes(b"no Parquet" * (file.stat().st_size // 10))
+    good = pq.read_table(file)
+    columns = [
+        pa.nulls(good.num_rows, column.type) if name.startswith("_KEY_") else column
+        for name, column in zip(good.column_names, good.columns, strict=True)
+    ]
+    pq.write_table(pa.table(columns, names=good.column_names), file)
 
 
 def _refused(warehouse: Path, java: Peer) -> None:

@@ -129,8 +129,10 @@ def test_it_is_told_once_that_nobody_waits_any_longer(journal: Journal) -> None:
     world.app.tick()
     world.app.tick()
 
-    ages = [said.hidden_age_seconds for said in world.said.of(TableAwaited)]
-    assert ages == [1.0, 0.0]
+    assert world.said.of(TableAwaited) == [
+        TableAwaited("db.hidden", 1.0),
+        TableAwaited("db.hidden", 0.0),
+    ]
 
 
 def test_long_tasks_take_all_slots_where_nobody_waits(journal: Journal) -> None:

@@ -235,7 +235,10 @@ def assert_right(observer: TableObserver) -> None:
     assert observer.spend() == fresh.spend()
 
 
-def test_a_table_made_again_with_as_many_snapshots_is_noticed_in_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("altered", [False, True])
+def test_a_table_made_again_with_as_many_snapshots_is_noticed_in_time(
+    tmp_path: Path, altered: bool
+) -> None:
     table = keyed_table(tmp_path)
     for number in range(2):
         table.write(kv((number, "old")))
@@ -244,6 +247,9 @@ def test_a_table_made_again_with_as_many_snapshots_is_noticed_in_time(tmp_path: 
     again = keyed_table(tmp_path, columns={"k": "BIGINT NOT NULL", "w": "INT"})
     for number in range(2):
         again.write(pl.DataFrame({"k": [number], "w": [1]}))
+
+    if altered:
+        set_options(again, **{"num-sorted-run.compaction-trigger": "2"})
 
     clock.advance(DOUBT_SECONDS - 1)
     assert not observer.refresh()

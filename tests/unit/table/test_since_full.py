@@ -78,7 +78,7 @@ def test_commits_to_other_buckets_count_from_the_first_that_waits(tmp_path: Path
         write(p)
     assert counted() == [("p=1", 4), ("p=2", 3)]
 
-    table.compact("full", partition={"p": 1})
+    table.compact("full", partition={"p": "1"})
     write(2)
     assert counted() == [("p=1", 0), ("p=2", 4)]
 
