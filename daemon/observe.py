@@ -52,7 +52,8 @@ class Watched:
     lock: threading.RLock = field(default_factory=threading.RLock)
     commit_lock: threading.Lock = field(default_factory=threading.Lock)
     facts: pl.DataFrame | None = None
-    was_awaited: bool = False
+    waited_for: bool = False
+    """Whether readers or followers waited for compactions at the last look."""
     spend_saved: float | None = None
     published: float | None = None
     """When something was published last, on the monotonic clock."""
@@ -61,12 +62,8 @@ class Watched:
 
     @property
     def awaited(self) -> bool:
-        """Whether readers or followers of the table wait for its compactions."""
-        facts = self.facts
-        if facts is None or facts.is_empty():
-            return False
-        told = pl.col("up_level0") | pl.col("full_commits").is_not_null()
-        return bool(facts.select(told.any()).item())
+        """Whether readers or followers of the table wait for its compactions, as far as known."""
+        return self.facts is not None and self.waited_for
 
 
 class Fleet:
@@ -162,11 +159,11 @@ class Fleet:
 
     def _tell_awaited(self, table: Watched, facts: pl.DataFrame) -> None:
         """How long somebody has waited; once more, for nothing, when nobody does any longer."""
-        awaited = table.awaited
-        if awaited or table.was_awaited:
-            oldest = facts["oldest_level0_age_seconds"].max() if awaited else 0.0
+        told = pl.col("up_level0") | pl.col("full_commits").is_not_null()
+        before, table.waited_for = table.waited_for, bool(facts.select(told.any()).item())
+        if before or table.waited_for:
+            oldest = facts["oldest_level0_age_seconds"].max() if table.waited_for else 0.0
             self._tell(TableAwaited(table.name, float(oldest or 0.0)))  # type: ignore[arg-type]
-        table.was_awaited = awaited
 
     def _recheck(self, table: Watched, now: float) -> None:
         """A snapshot published lately may have been replaced by an engine that only renames."""

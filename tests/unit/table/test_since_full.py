@@ -207,7 +207,15 @@ def test_the_age_counts_from_the_newest_file_where_nobody_saw_its_snapshot(tmp_p
             None,
             120_000,
         ),
-        ({"changelog-producer.compaction-interval": "2 min"}, None, None),
+        ({"changelog-producer.compaction-interval": "2 min"}, None, 120_000),
+        (
+            {
+                "full-compaction.delta-commits": "4",
+                "changelog-producer.compaction-interval": "2 min",
+            },
+            4,
+            None,
+        ),
     ],
 )
 def test_options_say_at_which_pace(
