@@ -5,7 +5,7 @@ merged all that was there when it was planned; what was appended meanwhile lies 
 Commits are those of the whole table, from the first on whose rows wait in the bucket: as in Java,
 where a bucket that was written once is merged with all others when the table's turn comes.
 Of a snapshot that nobody saw (expired, rolled back) nothing is known but the files that are left
-of it: they came before all that was seen later, so that no table waits longer than it asked for.
+of it: they came before all that is seen from then on, with one commit at least.
 
 Spec: maintenance §2.2, §5.1; reference classes ``GlobalFullCompactionSinkWrite``,
 ``EarlyFullCompaction``.
