@@ -14,7 +14,7 @@ def demo(
         str | None, typer.Option("--warehouse", help="Where to; a temporary place without it.")
     ] = None,
 ) -> None:
-    """Stream into a table, keep it compacted, prove that no row was lost."""
-    from .demo import run_demo
+    """Stream into tables of several kinds, keep them compacted, prove that no row was lost."""
+    from .demo.run import run_demo
 
     finish(lambda: run_demo(warehouse))

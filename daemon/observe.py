@@ -52,6 +52,8 @@ class Watched:
     lock: threading.RLock = field(default_factory=threading.RLock)
     commit_lock: threading.Lock = field(default_factory=threading.Lock)
     facts: pl.DataFrame | None = None
+    waited_for: bool = False
+    """Whether readers or followers waited for compactions at the last look."""
     spend_saved: float | None = None
     published: float | None = None
     """When something was published last, on the monotonic clock."""
@@ -60,12 +62,8 @@ class Watched:
 
     @property
     def awaited(self) -> bool:
-        """Whether readers or followers of the table wait for its compactions."""
-        facts = self.facts
-        if facts is None or facts.is_empty():
-            return False
-        told = pl.col("up_level0") | pl.col("full_commits").is_not_null()
-        return bool(facts.select(told.any()).item())
+        """Whether readers or followers of the table wait for its compactions, as far as known."""
+        return self.facts is not None and self.waited_for
 
 
 class Fleet:
@@ -152,14 +150,20 @@ class Fleet:
             now_millis = int(self._clock.now().timestamp() * 1000)
             facts = table.observer.health(now_millis)
             table.facts = facts.with_columns(table=pl.lit(table.name))
-            if table.awaited:
-                oldest = table.facts["oldest_level0_age_seconds"].max()
-                self._tell(TableAwaited(table.name, float(oldest or 0.0)))  # type: ignore[arg-type]
+            self._tell_awaited(table, table.facts)
             if changed:
                 self._save_spend(table)
                 self._tell(self._scanned(table, self._clock.monotonic() - started))
         self._settlement.succeeded(table.name)
         return changed
+
+    def _tell_awaited(self, table: Watched, facts: pl.DataFrame) -> None:
+        """How long somebody has waited; once more, for nothing, when nobody does any longer."""
+        told = pl.col("up_level0") | pl.col("full_commits").is_not_null()
+        before, table.waited_for = table.waited_for, bool(facts.select(told.any()).item())
+        if before or table.waited_for:
+            oldest = facts["oldest_level0_age_seconds"].max() if table.waited_for else 0.0
+            self._tell(TableAwaited(table.name, float(oldest or 0.0)))  # type: ignore[arg-type]
 
     def _recheck(self, table: Watched, now: float) -> None:
         """A snapshot published lately may have been replaced by an engine that only renames."""

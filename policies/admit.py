@@ -23,6 +23,8 @@ from .api import KEY_COLUMNS, PICK_COLUMNS, Action
 
 # Read and merged within seconds, even on a slow machine.
 QUICK_BYTES = 256 * 2**20
+# Of a row about so much is its key: one part of ten.
+KEY_SHARE = 10
 # A due bucket that has waited so long counts double, after as long again threefold: its turn comes,
 # whatever else is due.
 WAIT_SECONDS = 300.0
@@ -153,13 +155,19 @@ def proposals_from(verdicts: pl.DataFrame, *, memory_bytes: int) -> tuple[Propos
 
 
 def _read_bytes() -> pl.Expr:
-    """All of the bucket; where level 0 only goes up, what lies at the lowest levels."""
-    low = pl.element().struct.field("level") <= 1
-    lowest = pl.col("runs").list.eval(
-        pl.when(low).then(pl.element().struct.field("bytes")).otherwise(0)
-    )
+    """What is packed; of a keyed bucket all, but where level 0 only goes up: what lies at the
+    lowest levels, and the keys of all others, in which those that go up are looked up."""
+    size, level = (pl.element().struct.field(name) for name in ("bytes", "level"))
+    lifted = pl.when(level <= 1).then(size).otherwise(size // KEY_SHARE)
     lifts = pl.col("up_level0") & ~pl.col("full") & (pl.col("sorted_runs") < pl.col("trigger"))
-    return pl.when(lifts).then(lowest.list.sum()).otherwise(pl.col("bytes")).fill_null(0)
+    return (
+        pl.when(~pl.col("keyed"))
+        .then(pl.col("packable_bytes"))
+        .when(lifts)
+        .then(pl.col("runs").list.eval(lifted).list.sum())
+        .otherwise(pl.col("bytes"))
+        .fill_null(0)
+    )
 
 
 def urgency(proposal: Proposal) -> tuple[float, float, BucketKey, int]:

@@ -56,8 +56,8 @@ class UniversalConfig(
     """Percent of the last run above it; none: compaction.max-size-amplification-percent."""
 
     full_commits: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
-    """Commits after which a bucket is merged whole; none: full-compaction.delta-commits, which is 1
-    where the changelog producer is full-compaction."""
+    """Commits of the table after which a bucket that they wrote to is merged whole; none:
+    full-compaction.delta-commits, which is 1 where the changelog producer is full-compaction."""
 
 
 @dataclass(frozen=True, slots=True)

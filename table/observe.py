@@ -4,6 +4,9 @@ Nothing changed: the snapshot hint is read, and that the next id is absent. Some
 snapshots, their delta manifests, and the manifests of the latest one that were not read before. A
 gap, an OVERWRITE or a replaced snapshot needs nothing special, since manifests never change.
 
+An id that is the same may name another snapshot (replaced, rolled back, dropped and made again),
+and options may change without any: so now and then both are read although no id has changed.
+
 What manifests forget is counted as it appears: what writing has cost (`spend.py`), and how long a
 bucket has not been merged whole (`since_full.py`).
 """
@@ -39,6 +42,10 @@ from .since_full import Key, SinceFull
 from .snapshot import Snapshot
 from .spend import Spend
 from .supported import check_table
+
+# So long a changed option, or a snapshot that took another's place and id, may go unnoticed. What
+# is planned meanwhile is checked when it is committed.
+DOUBT_SECONDS = 30.0
 
 _ADDED_SCHEMA = {"name": pl.String(), "added_millis": pl.Int64()}
 _PER_BUCKET_SCHEMA: dict[str, pl.DataType] = {
@@ -81,6 +88,8 @@ class TableObserver:
         self._derived: dict[Key, _Derived] = {}
         self._health: Health | None = None
         self._labels: dict[bytes, str] = {}
+        self._read_millis = 0
+        """When snapshot and schema were read last."""
 
     @property
     def snapshot_id(self) -> int | None:
@@ -96,7 +105,7 @@ class TableObserver:
         return self._schema
 
     def refresh(self) -> bool:
-        """Catch up; True when there is a snapshot that was not seen before.
+        """Catch up; True when there is a snapshot, or a schema with one, that was not seen before.
 
         Raises:
             TableError: the table cannot be read; what was known stays known.
@@ -109,24 +118,41 @@ class TableObserver:
     def _refresh(self) -> bool:
         store = self.handle.snapshots
         latest_id = store.latest_id()
-        if latest_id == self.snapshot_id and (latest_id is not None or self._schema is not None):
+        if latest_id == self.snapshot_id and self._stands():
             return False
         latest = store.latest()
         if (0 if latest is None else latest.id) < max(
             self.snapshot_id or 0, self._spend.upto_snapshot_id
         ):
             self._forget()
+        known = self._schema
         self._load_schema()
         if latest is None:
             self._snapshot, self._live = None, pl.DataFrame(schema=SLIM_SCHEMA)
             return False
         self.reader.index(latest)  # kinds that are not understood are refused
-        fresh = self._new_snapshots(latest)
+        fresh = self._new_snapshots(latest, known)
         added = list(self._account_all(fresh))
         live = self.reader.live(latest)
         self._added = self._added_of(live, added, fresh)
-        self._since_full.keep(live)
+        self._since_full.keep(live, self.schema.options.levels - 1)
         self._live, self._snapshot = live, latest
+        self._read_millis = self.handle.world.now_millis()
+        return True
+
+    def _stands(self) -> bool:
+        """Whether what is known is still true, though no id has changed; read now and then."""
+        now = self.handle.world.now_millis()
+        if self._schema is None:
+            return False
+        if 0 <= now - self._read_millis < DOUBT_SECONDS * 1000:
+            return True
+        known = self._snapshot
+        again = None if known is None else self.handle.snapshots.find(known.id)
+        same = known is None or (again is not None and again.content == known.content)
+        if not same or self._schema.id != self.handle.latest_schema_id():
+            return False
+        self._read_millis = now
         return True
 
     def _forget(self) -> None:
@@ -146,8 +172,12 @@ class TableObserver:
             self._derived.clear()
             self._labels.clear()
 
-    def _new_snapshots(self, latest: Snapshot) -> list[Snapshot]:
-        """Snapshots after the last one seen, oldest first; that one too if it was replaced."""
+    def _new_snapshots(self, latest: Snapshot, known: TableSchema | None) -> list[Snapshot]:
+        """Snapshots after the last one seen, oldest first; that one too if it was replaced.
+
+        Args:
+            known: the schema that was in force at the last look.
+        """
         store = self.handle.snapshots
         if self._snapshot is None:
             first = store.earliest_id() or latest.id
@@ -155,11 +185,22 @@ class TableObserver:
             again = store.find(self._snapshot.id) if latest.id > self._snapshot.id else latest
             same = again is None or again.content == self._snapshot.content
             if not same:
+                if not self._has(known):
+                    self._forget()
+                    self._load_schema()
+                    return self._new_snapshots(latest, None)
                 self._schema = None
                 self._load_schema()
             first = self._snapshot.id + 1 if same else self._snapshot.id
         between = [store.find(i) for i in range(min(first, latest.id), latest.id)]
         return [*(s for s in between if s is not None), latest]
+
+    def _has(self, schema: TableSchema | None) -> bool:
+        """Whether the table has this very schema; one that was made anew has others."""
+        try:
+            return schema is not None and self.handle.schema(schema.id) == schema
+        except FileMissing:
+            return False
 
     def _account_all(self, fresh: Sequence[Snapshot]) -> Iterator[pl.DataFrame]:
         for snapshot in fresh:

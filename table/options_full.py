@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from .options import TableOptions
 
 _COMMITS = "full-compaction.delta-commits"
-# Deprecated, and for the changelog producer full-compaction alone.
-_PRODUCER_INTERVAL = "changelog-producer.compaction-interval"
+# Deprecated; Java makes commits of it by the interval of its checkpoints, whatever the producer.
+_COMMITS_INTERVAL = "changelog-producer.compaction-interval"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ class FullOptions:
         if _COMMITS in self.options.raw:
             given = self.options.number(_COMMITS, 1)
             return max(given, 1) if producer or given >= 0 else None
-        return 1 if producer and _PRODUCER_INTERVAL not in self.options.raw else None
+        return 1 if producer and _COMMITS_INTERVAL not in self.options.raw else None
 
     @property
     def interval_millis(self) -> int | None:
         """So long after the last time."""
         keys = ["compaction.optimization-interval"]
-        if self._tells_when_full and self.commits is None:
-            keys.append(_PRODUCER_INTERVAL)
+        if _COMMITS not in self.options.raw:
+            keys.append(_COMMITS_INTERVAL)
         given = [self.options.millis(key, 0) for key in keys if key in self.options.raw]
         return min(given, default=None)
 

@@ -21,7 +21,7 @@ from bench.audit import Audit, History
 from bench.dataset import ROOT
 from bench.run import PEER_ROOT
 
-from desilt.daemon.demo import demo_config
+from desilt.daemon.demo.run import demo_config
 
 HOME = ROOT / "duel"
 PYTHON = str(PEER_ROOT / "bin" / "python")

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.changelog_replay import Replay
-from support.lake import CHANGELOGS, NAMES, PARKED, Kept
-from support.live import BROKEN, REFUSED, RETAIN_MAX, Played, play, snapshot_ids
+from support.lake import CHANGELOGS, NAMES, PARKED, TELLING, Kept
+from support.live import BROKEN, REFUSED, RETAIN_MAX, SPOILED, Played, play, snapshot_ids
 from support.peer_streams import SnapshotChanges, changes, pack
 from support.peers import Peer
 from support.players import Desilt, OfPeer, Player
@@ -23,6 +23,7 @@ from support.reachable import changes_of, names_below, needed_by_all
 LOST_BY_JAVA = re.compile(r"manifest(-list)?-[0-9a-f-]{36}-\d+")
 every = pytest.mark.parametrize("name", NAMES)
 every_changelog = pytest.mark.parametrize("name", CHANGELOGS)
+every_telling = pytest.mark.parametrize("name", TELLING)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def test_java_streams_the_table(played: Played, java: Peer, name: str) -> None:
     assert replayed(table, told) == shown(table, java)
 
 
-@every_changelog
+@every_telling
 def test_java_and_desilt_tell_the_same_changes(played: Played, java: Peer, name: str) -> None:
     table = played.tables[name]
     first = snapshot_ids(table)[0]
@@ -156,6 +157,19 @@ def test_a_broken_table_is_halted_and_said_to_be(played: Played) -> None:
     assert sample(played, "desilt_halted_tables") == 1
 
 
+def test_bad_data_quarantines_its_bucket_alone(played: Played) -> None:
+    (line,) = played.daemon.lines("bucket.quarantined")
+    done = [
+        (one["partition"], one["outcome"])
+        for one in played.daemon.lines("task.finished")
+        if one["table"] == SPOILED
+    ]
+
+    assert (line["table"], line["partition"]) == (SPOILED, "p=1")
+    assert sorted(done) == [("p=0", "committed"), ("p=1", "failed")]
+    assert sample(played, "desilt_quarantined_buckets") == 1
+
+
 def test_a_refused_table_is_skipped_by_name(played: Played) -> None:
     (line,) = played.daemon.lines("table.skipped")
 
@@ -175,8 +189,7 @@ def test_metrics_say_what_was_done(played: Played) -> None:
         kept = len(snapshot_ids(played.tables[name]))
         assert sample(played, "desilt_snapshots", **labels) == kept, name
     assert sample(played, "desilt_backlog_tasks") == 0
-    assert sample(played, "desilt_tables") == len(NAMES) + 1  # the broken one is known, too
-    assert sample(played, "desilt_quarantined_buckets") == 0
+    assert sample(played, "desilt_tables") == len(NAMES) + 2  # one is broken, one is spoiled
     assert sample(played, "desilt_verification_failures_total") == 0
     assert sample(played, "desilt_failures_total") == sample(
         played, "desilt_failures_total", subject="table"

@@ -27,7 +27,7 @@ from .players import Player
 from .pypaimon_limits import takes_retracts, why_pypaimon_cannot_read
 from .shapes import Shape
 
-__all__ = ["CHANGELOGS", "NAMES", "PARKED", "Kept", "lake", "made"]
+__all__ = ["CHANGELOGS", "NAMES", "PARKED", "TELLING", "Kept", "lake", "made"]
 
 Writer = Literal["java", "pypaimon", "desilt"]
 
@@ -220,6 +220,9 @@ def _append(kind: str, vectors: bool) -> Shape:
 
 NAMES = [table.name for table in lake()]
 CHANGELOGS = [t.name for t in lake() if t.cell and t.cell.producer in ("lookup", "full-compaction")]
+"""Tables that compactions tell the changes of."""
+TELLING = [*CHANGELOGS, *(t.name for t in lake() if t.cell and t.cell.producer == "input")]
+"""Tables with a changelog, be it only what was written."""
 PARKED = ("deduplicate_lookup_vectors", "aggregation_full_compaction", "first_row_lookup")
 """Tables with a consumer that never moves, so that their whole history is kept."""
 

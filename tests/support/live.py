@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from desilt.table.catalog import Catalog, open_table
 from desilt.table.consumers import ConsumerStore
@@ -26,13 +28,13 @@ from .follower import Follower
 from .lake import CHANGELOGS, PARKED, Kept, lake, made
 from .peer_streams import SnapshotChanges
 from .peers import Peer
-from .players import Player
+from .players import OfPeer, Player
 
-__all__ = ["BROKEN", "REFUSED", "RETAIN_MAX", "Played", "play"]
+__all__ = ["BROKEN", "REFUSED", "RETAIN_MAX", "SPOILED", "Played", "play"]
 
 ROUNDS, ROUND_SECONDS = 7, 2.0
 RETAIN_MAX = 5
-BROKEN, REFUSED = "default.broken", "default.refused"
+BROKEN, REFUSED, SPOILED = "default.broken", "default.refused", "default.spoiled"
 CONFIG = {
     "catalogs": [{"name": "lake", "warehouse": "warehouse"}],
     "policies": [
@@ -80,6 +82,7 @@ def play(home: Path, javas: tuple[Peer, Peer], players: Mapping[str, Player]) ->
         if table.name in PARKED:
             ConsumerStore(open_table(str(table.path)).handle).reset("parked", 1)
     _broken(warehouse)
+    _spoiled(warehouse)
     _refused(warehouse, javas[0])
     (home / "desilt.yaml").write_text(json.dumps(CONFIG))
     daemon = Daemon(home)
@@ -94,8 +97,6 @@ def play(home: Path, javas: tuple[Peer, Peer], players: Mapping[str, Player]) ->
 
 
 def _live(played: Played, javas: tuple[Peer, Peer], players: Mapping[str, Player]) -> None:
-    from .players import OfPeer
-
     started = time.monotonic()
     tables = list(played.tables.values())
     followers = {
@@ -198,6 +199,27 @@ def _broken(warehouse: Path) -> None:
         key=lambda p: p.stat().st_mtime_ns,
     )
     newest.write_bytes(b"no manifest")
+
+
+def _spoiled(warehouse: Path) -> None:
+    """Two buckets that are due; a row of p=1 has no key."""
+    table = Catalog(str(warehouse)).create_table(
+        SPOILED,
+        {"p": pl.Int32, "k": pl.Int32},
+        primary_key=["p", "k"],
+        partition_by=["p"],
+        options={"bucket": "1"},
+    )
+    schema = {"p": pl.Int32, "k": pl.Int32}
+    for number in range(6):
+        table.write(pl.DataFrame({"p": [0, 1], "k": [number] * 2}, schema=schema))
+    file = min(Path(table.path, "p=1", "bucket-0").iterdir())
+    good = pq.read_table(file)
+    columns = [
+        pa.nulls(good.num_rows, column.type) if name.startswith("_KEY_") else column
+        for name, column in zip(good.column_names, good.columns, strict=True)
+    ]
+    pq.write_table(pa.table(columns, names=good.column_names), file)
 
 
 def _refused(warehouse: Path, java: Peer) -> None:

@@ -15,11 +15,12 @@ from .peers import (
     OLDEST,
     Peer,
     java_peer,
+    new_quick_java_peer,
     peers_disabled,
     pypaimon_peer,
 )
 
-__all__ = ["java", "java09", "pypaimon"]
+__all__ = ["java", "java09", "java_too", "pypaimon"]
 
 
 def _session(peer: Peer) -> Iterator[Peer]:
@@ -37,6 +38,13 @@ def java() -> Iterator[Peer]:
     """Paimon's Java library, newest version."""
     _require_peers()
     yield from _session(java_peer(NEWEST))
+
+
+@pytest.fixture(scope="session")
+def java_too() -> Iterator[Peer]:
+    """Another process of the same library, which shares nothing with `java` but files."""
+    _require_peers()
+    yield from _session(new_quick_java_peer())
 
 
 @pytest.fixture(scope="session")

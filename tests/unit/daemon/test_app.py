@@ -119,6 +119,22 @@ def test_it_is_told_how_long_somebody_waits(journal: Journal) -> None:
     assert world.said.of(TableAwaited) == [TableAwaited("db.hidden", 1.0)]
 
 
+def test_it_is_told_once_that_nobody_waits_any_longer(journal: Journal) -> None:
+    """Options change; the metric must not stand still at the last age for ever."""
+    table = FakeTable("db.hidden", {0: 1}, facts={"up_level0": True})
+    world = World(journal, table)
+    world.app.tick()
+
+    table.facts["up_level0"] = False
+    world.app.tick()
+    world.app.tick()
+
+    assert world.said.of(TableAwaited) == [
+        TableAwaited("db.hidden", 1.0),
+        TableAwaited("db.hidden", 0.0),
+    ]
+
+
 def test_long_tasks_take_all_slots_where_nobody_waits(journal: Journal) -> None:
     world = World(journal, FakeTable("db.large", {0: 9, 1: 9}, run_bytes=128 * MIB))
 

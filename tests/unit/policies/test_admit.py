@@ -180,12 +180,16 @@ def test_proposals_from_takes_the_due_rows_with_the_numbers_to_plan_with() -> No
     ("facts", "read_bytes"),
     [
         pytest.param(keyed_facts("0:3 0:2 0:1 0:1 5:90"), 97, id="all that is there"),
-        pytest.param(keyed_facts("0:3 1:4 5:90", up_level0=True), 7, id="level 0 and 1 alone"),
+        pytest.param(
+            keyed_facts("0:3 1:4 4:8 5:90", up_level0=True), 16, id="levels 0 and 1, and keys"
+        ),
         pytest.param(
             keyed_facts("0:1 0:1 0:1 0:1 0:1 5:90", up_level0=True), 95, id="more than it lifts"
         ),
         pytest.param(keyed_facts("0:3 5:90", up_level0=True, full_commits=1), 93, id="whole"),
-        pytest.param(append_facts(packable_files=5, bytes=70), 70, id="append"),
+        pytest.param(
+            append_facts(packable_files=5, packable_bytes=20, bytes=70), 20, id="what is packed"
+        ),
     ],
 )
 def test_proposals_from_say_what_their_tasks_read_at_most(

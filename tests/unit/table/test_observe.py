@@ -12,19 +12,22 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from support.alter import set_options
 from support.builders import (
     START_MILLIS,
+    ManualClock,
+    handle_on,
     keyed_table,
     kv,
     reopened,
     upserts,
 )
-from support.faulty import Call, Failure
+from support.faulty import Call, Failure, FaultyStorage
 from support.foreign import ForeignWriter
 from support.watch import HISTORY, Act, Watch, compact, overwrite, several, sum_bytes
 
 from desilt.table.errors import StorageUnavailable, TableMissing
-from desilt.table.observe import TableObserver
+from desilt.table.observe import DOUBT_SECONDS, TableObserver
 from desilt.table.table import Table
 
 
@@ -213,6 +216,96 @@ def test_refresh_follows_a_table_that_was_dropped_and_made_again(
 
     watch.assert_right()
     assert watch.observer.schema.names == ("k", "w")
+
+
+def doubtful(table: Table) -> tuple[ManualClock, TableObserver]:
+    """An observer that has looked, and its clock."""
+    clock = ManualClock()
+    observer = TableObserver(handle_on(table.path, FaultyStorage(), clock))
+    observer.refresh()
+    return clock, observer
+
+
+def assert_right(observer: TableObserver) -> None:
+    """What it says is what one who looks for the first time says, history and all."""
+    fresh = TableObserver(observer.handle)
+    fresh.refresh()
+    left, right = (o.health(START_MILLIS + 600_000) for o in (observer, fresh))
+    assert left.equals(right)
+    assert observer.spend() == fresh.spend()
+
+
+@pytest.mark.parametrize("altered", [False, True])
+def test_a_table_made_again_with_as_many_snapshots_is_noticed_in_time(
+    tmp_path: Path, altered: bool
+) -> None:
+    table = keyed_table(tmp_path)
+    for number in range(2):
+        table.write(kv((number, "old")))
+    clock, observer = doubtful(table)
+    shutil.rmtree(table.path)
+    again = keyed_table(tmp_path, columns={"k": "BIGINT NOT NULL", "w": "INT"})
+    for number in range(2):
+        again.write(pl.DataFrame({"k": [number], "w": [1]}))
+
+    if altered:
+        set_options(again, **{"num-sorted-run.compaction-trigger": "2"})
+
+    clock.advance(DOUBT_SECONDS - 1)
+    assert not observer.refresh()
+    clock.advance(2)
+    assert observer.refresh()
+
+    assert observer.schema.names == ("k", "w")
+    assert_right(observer)
+
+
+def test_a_rollback_that_was_written_on_to_the_same_id_is_noticed_in_time(table: Table) -> None:
+    clock, observer = doubtful(table)
+    before = observer.spend()
+    for path in (f"{table.path}/snapshot/snapshot-2", f"{table.path}/snapshot/LATEST"):
+        os.unlink(path)
+    reopened(table).write(upserts(50, "c"))
+
+    clock.advance(DOUBT_SECONDS)
+    assert observer.refresh()
+
+    health = observer.health(START_MILLIS)
+    assert health["rows"].to_list() == [55]
+    assert health["commits_since_full"].to_list() == [2]
+    assert observer.spend() == before  # of the same table, so what was spent stays spent
+
+
+@pytest.mark.parametrize("writes", [0, 1])
+def test_an_option_that_changed_without_a_snapshot_is_noticed_in_time(
+    tmp_path: Path, writes: int
+) -> None:
+    table = keyed_table(tmp_path)
+    for number in range(writes):
+        table.write(kv((number, "v")))
+    clock, observer = doubtful(table)
+    set_options(table, **{"num-sorted-run.compaction-trigger": "2"})
+
+    clock.advance(DOUBT_SECONDS)
+    observer.refresh()
+
+    assert observer.schema.options.trigger == 2
+    assert observer.health(START_MILLIS)["trigger"].to_list() == [2] * writes
+
+
+def test_a_table_in_doubt_costs_two_reads_more(table: Table) -> None:
+    clock, observer = doubtful(table)
+    storage = observer.handle.storage
+    assert isinstance(storage, FaultyStorage)
+    clock.advance(DOUBT_SECONDS)
+    before = len(storage.calls)
+    observer.refresh()
+
+    assert storage.calls[before:] == [
+        *quiet(table.path, 2),
+        Call("read", f"{table.path}/snapshot/snapshot-2"),
+        Call("list", f"{table.path}/schema"),
+    ]
 
 
 def test_spend_starts_anew_with_a_table_that_was_made_again(tmp_path: Path) -> None:
