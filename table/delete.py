@@ -35,6 +35,7 @@ from .manifest.entry import DataFile, ManifestEntry, frame_entries
 from .manifest.index import IndexEntry
 from .metadata import MetadataReader
 from .plan import BucketKey, PlanInput, deletion_files, partition_text, refuse_files
+from .predicate.parse import row_by_row
 from .premises import REPLANS_MAX, InputFile, Premises
 from .schema import TableSchema
 from .snapshot import CommitKind, Snapshot
@@ -87,7 +88,7 @@ def delete_where(
 
     Raises:
         InvalidRequest: a table with a primary key, one without deletion vectors, or a predicate
-            that does not fit its columns.
+            that does not fit its columns, or looks at more than one row at a time.
         CommitConflict: the files changed under us too often.
         StorageUnavailable: not published; what was written is removed as far as possible.
     """
@@ -123,6 +124,11 @@ def plan_deletion(handle: TableHandle, predicate: pl.Expr, task_id: str) -> Dele
     for name in predicate.meta.root_names():
         if name not in schema.names:
             raise InvalidRequest("no such column", column=name, table=handle.name)
+    if not row_by_row(predicate):  # files are asked piece by piece: a maximum would be a piece's
+        raise InvalidRequest(
+            "a predicate must tell of each row by that row alone (and of values in a list, not a "
+            "Series)", predicate=str(predicate), table=handle.name,
+        )  # fmt: skip
     snapshot = handle.snapshots.latest()
     if snapshot is None:
         return None

@@ -229,3 +229,42 @@ def test_a_predicate_that_does_not_fit_its_column_is_refused(tmp_path: Path) -> 
     with pytest.raises(InvalidRequest, match="does not fit"):
         table.delete(pl.col("v").str.len_chars())
     assert len(left(table)) == 30
+
+
+@pytest.mark.parametrize(
+    "predicate",
+    [
+        pl.col("n") == pl.col("n").max(),
+        pl.col("n").is_duplicated(),
+        pl.col("n").shift() == 1,
+        pl.len().over("v") > 1,
+        pl.col("n") == pl.lit(pl.Series([1, 2, 3])),
+    ],
+    ids=str,
+)
+def test_a_predicate_that_looks_beyond_its_row_is_refused(
+    predicate: pl.Expr, tmp_path: Path
+) -> None:
+    """Files are read in pieces, and every piece has a maximum of its own."""
+    table = table_of(tmp_path)
+
+    with pytest.raises(InvalidRequest, match="row alone"):
+        table.delete(predicate)
+
+    assert len(left(table)) == 30
+    assert table.handle.snapshots.latest_id() == 3
+
+
+@pytest.mark.parametrize(
+    "predicate",
+    [pl.col("n").is_in([0, 1]), pl.when(pl.col("n") < 2).then(True).otherwise(False),
+     (pl.col("n").cast(pl.String).str.len_chars() == 1) & pl.col("n").is_between(0, 1)],
+    ids=str,
+)  # fmt: skip
+def test_a_predicate_of_many_parts_is_taken(predicate: pl.Expr, tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+
+    done = table.delete(predicate)
+
+    assert isinstance(done, Deletion)
+    assert done.rows == 2
