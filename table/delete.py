@@ -127,8 +127,11 @@ def plan_deletion(handle: TableHandle, predicate: pl.Expr, task_id: str) -> Dele
     for name in predicate.meta.root_names():
         if name not in schema.names:
             raise InvalidRequest("no such column", column=name, table=handle.name)
-    if not row_by_row(predicate):
-        raise InvalidRequest("whether a row goes must follow from that row alone")
+    if not row_by_row(predicate):  # files are asked piece by piece: a maximum would be a piece's
+        raise InvalidRequest(
+            "whether a row goes must follow from that row alone", predicate=str(predicate),
+            table=handle.name,
+        )  # fmt: skip
     snapshot = handle.snapshots.latest()
     if snapshot is None:
         return None

@@ -136,7 +136,10 @@ def _begin(
 
 
 def _first_level(schema: TableSchema) -> int:
-    """What lies below is told as changes, later: when a compaction has seen it."""
+    """What lies below is told as changes, later: when a compaction has seen it.
+
+    Where nobody tells it then, level 0 is told now, whether batch reads see it or not.
+    """
     match schema.options.changelog_producer:
         case "lookup":
             return 1

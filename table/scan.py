@@ -135,7 +135,10 @@ def rows_of_levels(
     columns: Sequence[str] | None,
     first_level: int,
 ) -> Iterator[pl.DataFrame]:
-    """Merged rows of a snapshot, read from these levels on, in this schema."""
+    """Merged rows of a snapshot, read from these levels on, in this schema.
+
+    Level 0 is seen if asked for, also where batch reads do not see it.
+    """
     scan = SnapshotScan(handle, schema, snapshot, first_level)
     request = ScanRequest(columns=None if columns is None else tuple(columns))
     yield from scan.frames(scan.scope(request))

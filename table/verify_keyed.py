@@ -166,12 +166,15 @@ class KeyedExpectation:
         at = pl.Series(feed)
         rows = pl.concat([rows[at], order[at]], how="horizontal")
         keys = order.columns
-        merged = self._without_lower(rows.filter(pl.Series(~single)), keys)
+        several = rows.filter(pl.Series(~single))
+        merged = self._without_lower(several, keys)
         alone = rows.filter(pl.Series(single))
         if self._merging.wrapper in (Wrapper.LOOKUP, Wrapper.FIRST_ROW):
             merged, alone = pl.concat([merged, alone]), alone.clear()
         after = pl.concat([alone.select(self._result), self._made(merged, keys)])
-        self._observe_changes(pl.concat([alone, merged]), after, keys, known)
+        # What was at the highest level was there, even where it does not count any more.
+        were = several if self._merging.wrapper is Wrapper.FULL else merged
+        self._observe_changes(pl.concat([alone, were]), after, keys, known)
         if self._merging.wrapper is Wrapper.FIRST_ROW:
             after = self._first_rows(after, merged, keys, known)
         kinds = after.get_column(KIND)

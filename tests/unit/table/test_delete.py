@@ -361,7 +361,11 @@ def test_marked_rows_are_not_counted_again_where_row_groups_are_left_out(
         pl.col("n").is_first_distinct(),
         pl.col("n") > pl.col("n").shift(1),
         pl.col("n").rank() < 3,
+        pl.col("n").is_duplicated(),
+        pl.len().over("v") > 1,
+        pl.col("n") == pl.lit(pl.Series([1, 2, 3])),
     ],
+    ids=str,
 )
 def test_rows_that_other_rows_decide_about_are_refused(tmp_path: Path, predicate: pl.Expr) -> None:
     """Of each file they would be other rows than of the table."""
@@ -378,3 +382,18 @@ def test_rows_are_deleted_by_a_series_of_values(tmp_path: Path) -> None:
     table.delete(pl.col("n").is_in(pl.Series([3, 25], dtype=pl.Int32)))
 
     assert left(table) == [n for n in range(30) if n not in (3, 25)]
+
+
+@pytest.mark.parametrize(
+    "predicate",
+    [pl.col("n").is_in([0, 1]), pl.when(pl.col("n") < 2).then(True).otherwise(False),
+     (pl.col("n").cast(pl.String).str.len_chars() == 1) & pl.col("n").is_between(0, 1)],
+    ids=str,
+)  # fmt: skip
+def test_a_predicate_of_many_parts_is_taken(predicate: pl.Expr, tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+
+    done = table.delete(predicate)
+
+    assert isinstance(done, Deletion)
+    assert done.rows == 2
