@@ -113,7 +113,8 @@ class SchedulerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, r
 
     scan_interval: ScanInterval = ScanInterval(Every(Duration(5)))
     """How often the tables are looked at, as `500ms`, `5s` or `2m`; or `{cron: "*/5 * * * *"}`,
-    five fields in UTC. A look at an unchanged table costs two small reads, every 30 seconds four."""
+    five fields in UTC. A look at an unchanged table costs two small reads, two more
+    every 30 seconds."""
 
     expire_interval: Duration = Duration(60)
     """How long a table is left alone between two expiries, where its policy has `snapshots`. An

@@ -84,7 +84,7 @@ class Judged:
 
 
 def judge(tables: Sequence[TableFacts], rules: Sequence[Rule], *, now: datetime) -> Judged:
-    """Verdicts of the most specific rule of each table, one pass per rule."""
+    """Verdicts of the most specific rule of each table; one pass per rule, unless that fails."""
     covered: dict[str, list[pl.DataFrame]] = {}
     for table in tables:
         rule = best_rule(rules, catalog=table.catalog, table=table.table)
@@ -96,9 +96,29 @@ def judge(tables: Sequence[TableFacts], rules: Sequence[Rule], *, now: datetime)
         if rule.name not in covered:
             continue
         try:
-            frame = judge_with(rule.policy, pl.concat(covered[rule.name]).lazy(), now=now)
+            verdicts.append((rule, _judged(rule, pl.concat(covered[rule.name]), now)))
         except PolicyError as error:
+            frames, error = _each_judged(rule, covered[rule.name], now, error)
+            verdicts += [(rule, frame) for frame in frames]
             failures.append((rule, error))
-        else:
-            verdicts.append((rule, frame))
     return Judged(tuple(verdicts), tuple(failures))
+
+
+def _judged(rule: Rule, facts: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    return judge_with(rule.policy, facts.lazy(), now=now)
+
+
+def _each_judged(
+    rule: Rule, tables: Sequence[pl.DataFrame], now: datetime, error: PolicyError
+) -> tuple[list[pl.DataFrame], PolicyError]:
+    """Table by table, so that one whose facts the policy cannot bear does not stop the others.
+
+    Returns the verdicts there are, and the last error, which stands for all, with its table.
+    """
+    frames: list[pl.DataFrame] = []
+    for facts in tables if len(tables) > 1 else ():
+        try:
+            frames.append(_judged(rule, facts, now))
+        except PolicyError as own:
+            error = PolicyError(own.message, **{**own.context, "table": facts["table"][0]})
+    return frames, error

@@ -71,7 +71,7 @@ def totals(held: Values | None, kind: str, values: Values) -> Values | None:
 KINDS = (
     Kind(
         "demo.events",
-        "deduplicate, changelog by lookup, deletion vectors",
+        "deduplicate, lookup, deletion vectors",
         {"event_id": "BIGINT NOT NULL", "user_name": "STRING", "amount_cents": "BIGINT"},
         events,
         newest,
@@ -103,7 +103,7 @@ KINDS = (
     ),
     Kind(
         "demo.sales",
-        "aggregation, changelog by full compaction",
+        "aggregation, full-compaction",
         {
             "product_id": "BIGINT NOT NULL",
             "units": "BIGINT",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table as RichTable
@@ -52,11 +53,15 @@ class Screen:
 def drawn(looks: Sequence[Look], metrics_url: str) -> RichTable:
     """The looks as a table for eyes."""
     table = RichTable(
-        *("table", "commits", "compactions", "files", "sorted runs", "snapshots", "changes"),
-        *("write amp.", "score"),
         title="desilt beside a writer that commits to every table every second",
         caption=f"metrics: {metrics_url}",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
+    table.add_column("table", min_width=22)
+    for name in ("commits", "compac-\ntions", "files", "sorted\nruns", "snap-\nshots", "changes"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
     for look in looks:
         table.add_row(
             f"{look.kind.name}\n[dim]{look.kind.about}[/]",
@@ -64,7 +69,6 @@ def drawn(looks: Sequence[Look], metrics_url: str) -> RichTable:
             f"{look.sorted_runs} of {look.trigger}" if look.kind.keyed else "-",
             str(look.snapshots),
             "-" if look.changes is None else str(look.changes),
-            _number(look.write_amplification),
             f"[bold red]{look.score:.2f}[/]" if look.score >= 1 else f"[green]{look.score:.2f}[/]",
         )
     return table
@@ -78,7 +82,3 @@ def line(look: Look) -> str:
         f"{look.kind.name}: {look.appends} commits, {look.compactions} compactions, "
         f"files {look.files}{runs}, snapshots {look.snapshots}{told}, score {look.score:.2f}"
     )
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"

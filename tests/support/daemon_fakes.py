@@ -20,6 +20,7 @@ from desilt.daemon.journal import Journal, OpenTask
 from desilt.daemon.listen import Event, Listener, Listeners
 from desilt.daemon.plan import Rule
 from desilt.daemon.task import Finished, Task
+from desilt.policies import Policy
 from desilt.policies.admit import BucketKey, PickLimits, Proposal
 from desilt.policies.universal import UniversalPolicy
 from desilt.table.commit import CommitOutcome
@@ -216,6 +217,7 @@ class World:
         listeners: Sequence[Listener] = (),
         catalogs: Sequence[CatalogConfig] = (CatalogConfig(name="lake", warehouse="wh"),),
         snapshots: Override | None = None,
+        policy: Policy | None = None,
         expire_seconds: float = EXPIRE_SECONDS,
     ) -> None:
         self.engine = FakeEngine(*tables)
@@ -228,7 +230,7 @@ class World:
         parts = AppParts(
             engine=self.engine,
             catalogs=catalogs,
-            rules=(Rule("default", "*", UniversalPolicy(), snapshots),),
+            rules=(Rule("default", "*", policy or UniversalPolicy(), snapshots),),
             journal=journal,
             clock=self.clock,
             listener=Listeners((self.said, *listeners)),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import ClassVar
 
+import polars as pl
 import pytest
 from support.daemon_fakes import MIB, FakeTable, World, a_task
 
@@ -16,6 +20,7 @@ from desilt.daemon.listen import (
     CatalogFailed,
     CommitRepublished,
     LeftoversSwept,
+    PolicyFailed,
     TableAwaited,
     TableFailed,
     TableForgotten,
@@ -25,6 +30,7 @@ from desilt.daemon.listen import (
     TickFinished,
 )
 from desilt.daemon.task import Outcome
+from desilt.policies import UniversalConfig, UniversalPolicy
 from desilt.table.commit import CommitOutcome
 from desilt.table.errors import (
     BadData,
@@ -133,6 +139,31 @@ def test_it_is_told_once_that_nobody_waits_any_longer(journal: Journal) -> None:
         TableAwaited("db.hidden", 1.0),
         TableAwaited("db.hidden", 0.0),
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Fragile:
+    """Cannot bear a table whose trigger is 13."""
+
+    Config: ClassVar[type[UniversalConfig]] = UniversalConfig
+
+    def judge(self, facts: pl.LazyFrame, *, now: datetime) -> pl.LazyFrame:
+        if 13 in facts.collect()["trigger"].to_list():
+            raise ZeroDivisionError("13")
+        return UniversalPolicy().judge(facts, now=now)
+
+
+def test_a_table_that_a_policy_cannot_bear_does_not_stop_the_others(journal: Journal) -> None:
+    bad = FakeTable("db.bad", {0: 20}, facts={"trigger": 13})
+    tables = FakeTable("db.a", {0: 6}), bad, FakeTable("db.c", {0: 6})
+    world = World(journal, *tables, policy=Fragile())
+
+    world.app.tick()
+
+    why = "policy failed, policy=Fragile, error=ZeroDivisionError: 13, table=db.bad"
+    assert world.said.of(PolicyFailed) == [PolicyFailed("default", why)]
+    world.pool.run()
+    assert [table.runs for table in tables] == [{0: 1}, {0: 20}, {0: 1}]
 
 
 def test_long_tasks_take_all_slots_where_nobody_waits(journal: Journal) -> None:
