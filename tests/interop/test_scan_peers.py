@@ -14,6 +14,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from support.alter import set_options
 from support.append_histories import COLUMNS, AppendHistory
 from support.canonical import Json
 from support.engine_histories import EngineHistory
@@ -195,3 +196,23 @@ def test_what_others_noted_leaves_files_out(java: Peer, tmp_path: Path) -> None:
         left_out += held_by(play, "java").check(play.history.rng)
 
     assert left_out > 30
+
+
+def test_partitions_of_different_numbers_of_buckets(java: Peer, tmp_path: Path) -> None:
+    """Those that are there keep theirs, new ones take the new number: Java writes and reads so."""
+    columns = {"p": "INT NOT NULL", "k": "INT NOT NULL", "v": "STRING"}
+    shape = Shape(columns, ("p", "k"), ("p",), {"bucket": "2"})
+    path = Desilt().create(shape, tmp_path)
+
+    def batch(partition: int) -> list[list[Json]]:
+        return [["+I", partition, k, f"{partition}.{k}"] for k in range(30)]
+
+    Desilt().write(shape, path, batch(0))
+    set_options(Desilt().table(path), bucket="5")
+    Desilt().write(shape, path, batch(1))
+    java.write(path, batch(2))
+    java.write(path, batch(1))
+
+    rows = java.read(path)["rows"]
+    assert len(rows) == 90
+    assert Held(shape, path, rows, "three partitions").check(random.Random(1)) > 0
