@@ -6,7 +6,7 @@ in ``tests/property``, and the model against the library.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ class Case:
         )  # type: ignore[return-value]  # it is two
 
 
-FULL = [
+FULL: Sequence[tuple[str, Mapping[str, str], str, str]] = [
     ("+I 1 @ 0 L 0", {}, "+I 1 @ 0", "+I 1 @ 0"),
     ("-D 1 @ 0 L 0", {}, "-D 1 @ 0", ""),
     ("+I 1 @ 0 L 5, -D 2 @ 1 L 0", {}, "-D 2 @ 1", "-D 1 @ 0"),
@@ -101,7 +101,7 @@ def test_a_full_compaction_of_levels_of_which_the_lowest_counts() -> None:
     assert case.lines(made) == ("+I 6 @ 2", "-U 1 @ 0, +U 6 @ 2")
 
 
-LOOKUP = [
+LOOKUP: Sequence[tuple[str, str, Mapping[str, str], str, str]] = [
     ("deduplicate", "+I 1 @ 0 L 0", {}, "+I 1 @ 0", "+I 1 @ 0"),
     ("deduplicate", "-D 1 @ 0 L 0", {}, "-D 1 @ 0", ""),
     ("deduplicate", "-D 1 @ 0 L 5, +U 2 @ 1 L 0", {}, "+U 2 @ 1", "+I 2 @ 1"),
