@@ -166,6 +166,7 @@ def test_a_long_lived_changelog_tells_what_its_snapshot_told(tmp_path: Path) -> 
     assert table.handle.snapshots.earliest_id() == 4
 
     assert changed(table) == before
+    assert follow(table, start="earliest") == before
 
 
 def test_a_snapshot_that_is_not_there_yet_is_named(tmp_path: Path) -> None:
