@@ -15,8 +15,7 @@ from support.engines import Cell, engine_shape
 from support.matrix import ROWS, allowed_rows, refusal
 from support.peer_streams import refusals
 from support.peers import Peer
-from support.plays import play_row
-from support.seeds import seeds
+from support.plays import Way, play_row, seeds_of
 
 
 def test_the_rows_are_those_that_java_allows(java: Peer) -> None:
@@ -32,13 +31,19 @@ def test_java_allows_every_table_that_is_drawn(java: Peer, cell: Cell) -> None:
     assert [text for text in refusals(java, shapes) if text is not None] == []
 
 
-@pytest.mark.parametrize("seed", seeds(0, 4))
-@pytest.mark.parametrize("cell", ROWS, ids=str)
+def histories(way: Way) -> pytest.MarkDecorator:
+    """All rows, each with every seed."""
+    played = [(cell, seed) for cell in ROWS for seed in seeds_of(cell, way)]
+    return pytest.mark.parametrize(
+        ("cell", "seed"), played, ids=[f"{cell}-{seed}" for cell, seed in played]
+    )
+
+
+@histories("java-writes")
 def test_java_writes_and_desilt_compacts(java: Peer, tmp_path: Path, cell: Cell, seed: int) -> None:
     play_row(cell, "java-writes", seed, {"java": java}, tmp_path, expires=seed == 3)
 
 
-@pytest.mark.parametrize("seed", seeds(1000, 3))
-@pytest.mark.parametrize("cell", ROWS, ids=str)
+@histories("desilt-writes")
 def test_desilt_writes_and_java_compacts(java: Peer, tmp_path: Path, cell: Cell, seed: int) -> None:
     play_row(cell, "desilt-writes", seed, {"java": java}, tmp_path)

@@ -14,7 +14,7 @@ from support.facts import facts_frame, keyed_facts
 from desilt.daemon.app import App, AppOptions, AppParts
 from desilt.daemon.clock import ManualClock
 from desilt.daemon.config import CatalogConfig
-from desilt.daemon.engine import Opened
+from desilt.daemon.engine import Engine, Opened
 from desilt.daemon.expiry import EXPIRE_SECONDS
 from desilt.daemon.journal import Journal, OpenTask
 from desilt.daemon.listen import Event, Listener, Listeners
@@ -206,7 +206,10 @@ class Recorder:
 
 
 class World:
-    """An app with its engine, journal, clock, pool and what it said."""
+    """An app with its engine, journal, clock, pool and what it said.
+
+    ``engine``: another one in place of the fake.
+    """
 
     def __init__(
         self,
@@ -219,6 +222,7 @@ class World:
         snapshots: Override | None = None,
         policy: Policy | None = None,
         expire_seconds: float = EXPIRE_SECONDS,
+        engine: Engine | None = None,
     ) -> None:
         self.engine = FakeEngine(*tables)
         self.clock = ManualClock(START)
@@ -228,7 +232,7 @@ class World:
         self.expiry_pool = QueuePool()
         self.journal = journal
         parts = AppParts(
-            engine=self.engine,
+            engine=engine or self.engine,
             catalogs=catalogs,
             rules=(Rule("default", "*", policy or UniversalPolicy(), snapshots),),
             journal=journal,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -25,7 +25,7 @@ from .engines import Cell, engine_shape, rules_of
 from .histories import Batch, Row, alike
 from .shapes import Shape, random_value
 
-__all__ = ["STYLES", "Allowance", "EngineHistory", "Style"]
+__all__ = ["STYLES", "Allowance", "Compact", "EngineHistory", "Style", "Write"]
 
 Style = Literal["steady", "stepwise", "wild"]
 STYLES: tuple[Style, ...] = get_args(Style)
@@ -63,6 +63,20 @@ class Allowance:
     tame: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A batch comes; ``count``: of so many keys, else of a random number."""
+
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compact:
+    """A compaction, ``full`` or minor."""
+
+    full: bool
+
+
 class EngineHistory:
     """One table's life: its shape, and batches of changes that its engine takes."""
 
@@ -86,6 +100,25 @@ class EngineHistory:
 
     def __str__(self) -> str:
         return f"seed {self.seed}, {self.cell}, {self.style}: {self.shape}\n" + "\n".join(self.log)
+
+    def steps(self, rounds: int) -> Iterator[Write | Compact]:
+        """Writes and compactions, so many times; it begins with a bottom run, mostly.
+
+        Each step is drawn when it is asked for: batches come from the same generator.
+        """
+        if self.rng.random() < 0.7:
+            yield Write(40)
+            yield Compact(full=True)
+        for _ in range(rounds):
+            for _ in range(self.rng.choice([1, 2])):
+                yield Write()
+            yield Compact(full=self.full(0.3))
+
+    def full(self, chance: float) -> bool:
+        """Whether the next compaction is full; always where a table and its twin are alike only if
+        all of their files are merged."""
+        only = self.style == "stepwise" and not self.cell.looks_up
+        return self.rng.random() < chance or only
 
     def note(self, step: str) -> None:
         """Remembers a step for the text of a failure."""

@@ -17,7 +17,7 @@ from desilt.table.errors import UnsupportedFeature
 
 from .changelog_replay import Misfit, Replay
 from .compaction_check import differences, merged_rows
-from .engine_histories import EngineHistory
+from .engine_histories import EngineHistory, Write
 from .engines import Cell
 from .histories import Batch, alike
 from .peer_streams import SnapshotChanges, changes
@@ -67,14 +67,11 @@ class EnginePlay:
 
     def run(self, rounds: int) -> None:
         """Writes and compacts that often, checking each time; begins with a bottom run, mostly."""
-        rng = self.history.rng
-        if rng.random() < 0.7:
-            self.write(40)
-            self.compact(full=True)
-        for _ in range(rounds):
-            for _ in range(rng.choice([1, 2])):
-                self.write()
-            self.compact(full=rng.random() < 0.3)
+        for step in self.history.steps(rounds):
+            if isinstance(step, Write):
+                self.write(step.count)
+            else:
+                self.compact(full=step.full)
         self.finish()
 
     def write(self, count: int | None = None) -> None:
@@ -87,12 +84,7 @@ class EnginePlay:
             self.mirror.write(self.shape, self.twin, batch)
 
     def compact(self, *, full: bool) -> None:
-        self._compact(self.compactor, full=full or self._only_fully)
-
-    @property
-    def _only_fully(self) -> bool:
-        """Whether the table and its twin are alike only if all of their files are merged."""
-        return self.history.style == "stepwise" and not self.cell.looks_up
+        self._compact(self.compactor, full=full)
 
     def _compact(self, compactor: Player, *, full: bool) -> None:
         kind = "fully" if full else "a little"
@@ -117,7 +109,7 @@ class EnginePlay:
         self.history.note("java writes")
         self._write(self.mirror, self.history.batch(15))
         self.check_rows(by_files=True)
-        self._compact(self.mirror, full=self.history.rng.random() < 0.5 or self._only_fully)
+        self._compact(self.mirror, full=self.history.full(0.5))
 
     def expire(self) -> None:
         """Desilt drops all but the latest snapshots; what is left reads and tells as before."""

@@ -19,8 +19,18 @@ from .matrix import ROWS
 from .peers import Peer
 from .players import Desilt, OfPeer
 from .pypaimon_limits import can_ever_read, takes_retracts, why_pypaimon_cannot_read
+from .seeds import seeds
 
-__all__ = ["PLAYS", "Peers", "Way", "play_append", "play_row", "ways_of"]
+__all__ = [
+    "PLAYS",
+    "ROUNDS",
+    "Peers",
+    "Way",
+    "play_append",
+    "play_row",
+    "seeds_of",
+    "ways_of",
+]
 
 Peers = Mapping[str, Peer]
 """``java``, and ``pypaimon`` where it takes part."""
@@ -30,6 +40,29 @@ Way = Literal["java-writes", "desilt-writes", "pypaimon-reads", "pypaimon-writes
 along; pypaimon writes, desilt compacts and both read."""
 
 ROUNDS, ROUNDS_OF_PYPAIMON = 3, 2
+
+_SEEDS: Mapping[Way, tuple[int, int]] = {"java-writes": (0, 4), "desilt-writes": (1000, 3)}
+"""The first seed, and how many."""
+_MORE: Mapping[tuple[str, Way], int] = {
+    ("aggregation-none", "desilt-writes"): 1003,
+    ("aggregation-none-vectors", "desilt-writes"): 1015,
+    ("aggregation-input", "desilt-writes"): 1012,
+    ("aggregation-input-vectors", "java-writes"): 4,
+    ("aggregation-input-vectors", "desilt-writes"): 1019,
+    ("aggregation-lookup", "java-writes"): 5,
+    ("aggregation-lookup", "desilt-writes"): 1003,
+    ("aggregation-lookup-vectors", "desilt-writes"): 1004,
+    ("first-row-none", "desilt-writes"): 1003,
+    ("first-row-lookup", "java-writes"): 23,
+}
+"""One more where the others lack something of what `support.drawn` demands."""
+
+
+def seeds_of(cell: Cell, way: Way) -> list[int]:
+    """Seeds by which a row is played this way in `make test`."""
+    found = {*seeds(*_SEEDS[way])}
+    more = _MORE.get((str(cell), way))
+    return sorted(found if more is None else {*found, more})
 
 
 def ways_of(cell: Cell) -> tuple[Way, ...]:

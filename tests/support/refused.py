@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-__all__ = ["FEATURES", "Feature"]
+import polars as pl
+
+from desilt.table.table import Table
+
+from .builders import catalog
+
+__all__ = ["COLUMNS", "FEATURES", "ROWS", "Feature", "refused_table", "whole_table"]
+
+COLUMNS = {"k": "INT NOT NULL", "v": "STRING", "p": "INT NOT NULL"}
+ROWS = pl.DataFrame({"k": [1, 2], "v": ["a", "b"], "p": [0, 1]}, schema_overrides={"k": pl.Int32})
 
 
 @dataclass(frozen=True)
@@ -133,3 +144,30 @@ FEATURES = (
           "column=v", known=True),
     typed("ROW without fields", {"type": "ROW", "fields": []}, "column=v", known=True),
 )  # fmt: skip
+
+
+def whole_table(folder: Path, name: str, *, keyed: bool = True) -> Table:
+    """A table that desilt takes, with two commits."""
+    table = catalog(folder).create_table(
+        name,
+        COLUMNS,
+        primary_key=("k", "p") if keyed else (),
+        partition_by=("p",) if keyed else (),
+        options={"bucket": "1"} if keyed else {},
+    )
+    table.write(ROWS)
+    table.write(ROWS)
+    return table
+
+
+def refused_table(folder: Path, name: str, feature: Feature) -> Table:
+    """A table that was opened, and then became what is refused."""
+    table = whole_table(folder, name, keyed=feature.keyed)
+    path = Path(f"{table.path}/schema/schema-0")
+    schema: dict[str, Any] = json.loads(path.read_bytes())
+    schema["options"] |= feature.options
+    schema["fields"][1]["type"] = feature.type
+    if feature.keyed:
+        schema["primaryKeys"] = list(feature.primary_keys)
+    path.write_text(json.dumps(schema))
+    return table

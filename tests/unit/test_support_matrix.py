@@ -14,11 +14,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 from support.builders import catalog
+from support.drawn import demanded, drawn
 from support.engines import Cell
 from support.faulty import files_below
 from support.matrix import ROWS, combinations, refusal
 from support.matrix_docs import DOCUMENT, TABLES, filled
-from support.plays import ways_of
+from support.plays import ROUNDS, Way, seeds_of, ways_of
 
 from desilt.table.catalog import open_table
 from desilt.table.errors import InvalidRequest
@@ -115,6 +116,15 @@ def test_every_row_is_played_with_three_seeds_in_each_direction() -> None:
         reads = int("pypaimon-reads" in ways_of(cell))
         assert played[f"test_pypaimon_reads_what_others_compacted[{cell}]"] == reads
         assert played[f"test_others_compact_what_pypaimon_wrote[{cell}]"] == reads
+
+
+@pytest.mark.parametrize("way", ["java-writes", "desilt-writes"])
+@pytest.mark.parametrize("cell", ROWS, ids=str)
+def test_a_row_s_histories_have_everything_in_them(cell: Cell, way: Way) -> None:
+    """Both kinds of compactions; nulls, deletes, updates in pairs, and records that come late."""
+    seeds = seeds_of(cell, way)
+
+    assert demanded(cell) - drawn(cell, seeds, ROUNDS) == set(), f"seeds {seeds}"
 
 
 def test_two_hundred_histories_are_played() -> None:

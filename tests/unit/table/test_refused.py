@@ -6,21 +6,18 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
-from support.builders import append_table, catalog, keyed_table
+from support.builders import catalog
 from support.faulty import files_below
-from support.refused import FEATURES, Feature
+from support.refused import COLUMNS, FEATURES, ROWS, Feature, refused_table, whole_table
 
 from desilt.table.catalog import open_table
 from desilt.table.errors import InvalidRequest, UnsupportedFeature
 from desilt.table.observe import TableObserver
 from desilt.table.table import Table
 
-COLUMNS = {"k": "INT NOT NULL", "v": "STRING", "p": "INT NOT NULL"}
-ROWS = pl.DataFrame({"k": [1, 2], "v": ["a", "b"], "p": [0, 1]}, schema_overrides={"k": pl.Int32})
 KEYS = ROWS.select("k", "p")
 
 
@@ -50,22 +47,7 @@ OTHERS = {"get", "delete by keys"}, {"delete by predicate"}
 
 @pytest.fixture
 def made(feature: Feature, tmp_path: Path) -> Table:
-    """A table that was opened, and then became what is refused."""
-    table = (
-        keyed_table(tmp_path, columns=COLUMNS, primary_key=["k", "p"], partition_by=["p"])
-        if feature.keyed
-        else append_table(tmp_path, columns=COLUMNS)
-    )
-    table.write(ROWS)
-    table.write(ROWS)
-    path = Path(f"{table.path}/schema/schema-0")
-    schema: dict[str, Any] = json.loads(path.read_bytes())
-    schema["options"] |= feature.options
-    schema["fields"][1]["type"] = feature.type
-    if feature.keyed:
-        schema["primaryKeys"] = list(feature.primary_keys)
-    path.write_text(json.dumps(schema))
-    return table
+    return refused_table(tmp_path, "db.t", feature)
 
 
 @pytest.mark.parametrize("feature", FEATURES, ids=str)
@@ -115,8 +97,7 @@ def test_such_a_table_is_not_made(feature: Feature, tmp_path: Path) -> None:
 
 
 def test_the_table_that_is_changed_is_one_that_desilt_takes(tmp_path: Path) -> None:
-    table = keyed_table(tmp_path, columns=COLUMNS, primary_key=["k", "p"], partition_by=["p"])
-    table.write(ROWS)
+    table = whole_table(tmp_path, "db.t")
 
     for name, act in ENTRIES.items():
         if "delete" not in name and name not in ("open", "changes"):
