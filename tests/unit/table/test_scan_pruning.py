@@ -82,6 +82,7 @@ def test_an_older_row_is_not_raised_from_the_dead(tmp_path: Path) -> None:
 
     assert opened(table, v <= 3) == 2
     assert opened(table, v >= 11) == 2
+    assert opened(table, (k == 1) | (v == 2)) == 2  # keys and values in one
     assert opened(table, v > 13) == 0
     assert opened(table, (v > 3) & (v < 11)) == 0
 
