@@ -207,6 +207,16 @@ def test_a_key_is_looked_for_in_its_partition_alone(partitioned: Table) -> None:
     assert opened(partitioned, wanted[[1, 4]]) == 0
 
 
+def test_manifests_of_other_partitions_are_not_read(partitioned: Table) -> None:
+    storage = FaultyStorage()
+    Table(handle_on(partitioned.path, storage)).get(asked([("b", 1, 3)]))
+
+    names = [c.path.split("/")[-1] for c in storage.calls if c.method == "read"]
+    read = {n for n in names if n.startswith("manifest-") and "list" not in n}
+    assert len(read) == 1
+    assert partitioned.explain().manifests == 4
+
+
 def test_partitions_of_another_number_of_buckets_are_asked_by_theirs(
     partitioned: Table,
 ) -> None:

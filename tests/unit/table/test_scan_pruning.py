@@ -20,6 +20,7 @@ from desilt.table.format import parquet
 from desilt.table.manifest.entry import DataFile
 from desilt.table.row import Instant, encode_row
 from desilt.table.scan import as_pushed
+from desilt.table.scan_buckets import wanted_keys
 from desilt.table.scan_filter import ScanFilter
 from desilt.table.scan_plan import Step, plan_files
 from desilt.table.scan_snapshot import file_tests
@@ -81,6 +82,7 @@ def test_an_older_row_is_not_raised_from_the_dead(tmp_path: Path) -> None:
 
     assert opened(table, v <= 3) == 2
     assert opened(table, v >= 11) == 2
+    assert opened(table, (k == 1) | (v == 2)) == 2  # keys and values in one
     assert opened(table, v > 13) == 0
     assert opened(table, (v > 3) & (v < 11)) == 0
 
@@ -290,6 +292,33 @@ def test_buckets_are_left_out_by_the_hash_of_their_key(tmp_path: Path) -> None:
     assert opened(table, n.eq_missing(pl.lit(None, dtype=pl.Int32))) == 1
     assert opened(table, n > 5) == 8
     assert opened(table, (n == 5) | (v == 0)) == 9
+
+
+def test_equal_values_of_several_hashes_are_looked_for_in_all_their_buckets(tmp_path: Path) -> None:
+    options = {"bucket": "64", "bucket-key": "f", "metadata.stats-mode": "none"}
+    table = append_table(tmp_path, columns={"f": "DOUBLE"}, options=options)
+    values = [0.0, -0.0, float("nan"), 1.0, 2.0]
+    table.write(pl.DataFrame({"f": values}))
+    assert table.explain().left.buckets == len(values)
+
+    assert opened(table, f == 0.0) == 2
+    assert opened(table, f == -0.0) == 2
+    assert opened(table, f == 1.0) == 1
+    assert opened(table, f.is_in([1.0, 2.0])) == 2
+    assert opened(table, f == float("nan")) == 5
+
+
+@pytest.mark.parametrize(("unscaled", "sure"), [("5", True), ("-127", True), ("-128", False)])
+def test_wide_decimals_that_pypaimon_hashes_otherwise_leave_no_bucket_out(
+    tmp_path: Path, unscaled: str, sure: bool
+) -> None:
+    options = {"bucket": "4", "bucket-key": "v"}
+    schema = append_table(tmp_path, columns={"v": "DECIMAL(20, 0)"}, options=options).schema
+    predicate = as_pushed(v == pl.lit(unscaled).cast(pl.Decimal(20, 0)), schema)
+
+    keys = wanted_keys(schema, ScanFilter.of(predicate, schema))
+
+    assert (keys is not None) == sure
 
 
 def test_each_file_has_the_number_of_buckets_that_it_was_written_with(tmp_path: Path) -> None:
@@ -521,6 +550,8 @@ def test_a_limit_stops_at_files_whose_rows_are_sure(tmp_path: Path) -> None:
         table.write(rows(range(first, first + 10), range(10)))
 
     assert [opened(table, None, limit) for limit in (0, 1, 10, 11, 30, 99)] == [0, 1, 1, 2, 3, 3]
+    planned = [table.explain(limit=limit).left.files for limit in (0, 1, 10, 11, 20, 21)]
+    assert planned == [0, 1, 1, 2, 2, 3]
     assert opened(table, v == 5, 1) == 1
     assert opened(table, v == 5, 3) == 3
     assert opened(table, k == 25, 1) == 1
