@@ -25,7 +25,7 @@ setup-tools: $(STAMP)
 	bash scripts/setup_tools.sh
 
 test: setup
-	PYTHONSAFEPATH=1 $(BIN)/pytest
+	PYTHONSAFEPATH=1 $(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -36,6 +36,8 @@ class Wrapper(StrEnum):
 @dataclass(frozen=True, slots=True)
 class CompactionRules:
     """``lookup``: the table looks keys up above the output level when it moves level 0 up.
+    ``lowest_level``: of a key's records above level 0 only the one of the lowest level counts,
+    wherever they are merged; it was merged with all below when it got there.
 
     ``keeps_winner``: merging a file with what lies above would not change the file's rows.
     """
@@ -43,6 +45,7 @@ class CompactionRules:
     producer: Producer = "none"
     deletion_vectors: bool = False
     lookup: bool = False
+    lowest_level: bool = False
     first_row: bool = False
     keeps_winner: bool = True
 
@@ -57,6 +60,8 @@ class CompactionRules:
             producer=options.changelog_producer,
             deletion_vectors=options.deletion_vectors,
             lookup=options.needs_lookup and options.changelog_producer != "full-compaction",
+            # With force-lookup also where a full-compaction changelog means that nobody looks up.
+            lowest_level=options.needs_lookup and not isinstance(engine, FirstRow),
             first_row=isinstance(engine, FirstRow),
             keeps_winner=isinstance(engine, Deduplicate) and not options.sequence_fields,
         )

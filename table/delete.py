@@ -10,7 +10,7 @@ Spec: maintenance §6.3, format §10; reference class ``AppendDeleteFileMaintain
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -30,12 +30,16 @@ from .errors import (
     TableError,
     first_line,
 )
+from .file_rows import row_groups
 from .handle import TableHandle
-from .manifest.entry import DataFile, ManifestEntry, frame_entries
+from .manifest.entry import DataFile
 from .manifest.index import IndexEntry
-from .metadata import MetadataReader
-from .plan import BucketKey, PlanInput, deletion_files, partition_text, refuse_files
+from .plan import BucketKey
+from .predicate.parse import row_by_row
 from .premises import REPLANS_MAX, InputFile, Premises
+from .scan import as_pushed
+from .scan_plan import BucketPlan
+from .scan_snapshot import ScanRequest, SnapshotScan, each_bucket, file_tests
 from .schema import TableSchema
 from .snapshot import CommitKind, Snapshot
 from .supported import check_table
@@ -87,7 +91,7 @@ def delete_where(
 
     Raises:
         InvalidRequest: a table with a primary key, one without deletion vectors, or a predicate
-            that does not fit its columns.
+            that does not fit its columns or looks at more than one row at a time.
         CommitConflict: the files changed under us too often.
         StorageUnavailable: not published; what was written is removed as far as possible.
     """
@@ -123,6 +127,11 @@ def plan_deletion(handle: TableHandle, predicate: pl.Expr, task_id: str) -> Dele
     for name in predicate.meta.root_names():
         if name not in schema.names:
             raise InvalidRequest("no such column", column=name, table=handle.name)
+    if not row_by_row(predicate):  # files are asked piece by piece: a maximum would be a piece's
+        raise InvalidRequest(
+            "whether a row goes must follow from that row alone", predicate=str(predicate),
+            table=handle.name,
+        )  # fmt: skip
     snapshot = handle.snapshots.latest()
     if snapshot is None:
         return None
@@ -132,56 +141,59 @@ def plan_deletion(handle: TableHandle, predicate: pl.Expr, task_id: str) -> Dele
 
 
 class _Finder:
-    """Looks for rows of one snapshot that the predicate chooses."""
+    """Looks for rows of one snapshot that the predicate chooses, where a scan would look for them:
+    files and row groups in which none can be are not read."""
 
     def __init__(
         self, handle: TableHandle, schema: TableSchema, snapshot: Snapshot, predicate: pl.Expr
     ) -> None:
-        self._handle, self._schema, self._snapshot = handle, schema, snapshot
+        self._handle, self._schema = handle, schema
         self._predicate = predicate
         asked = set(predicate.meta.root_names())
         self._fields = [f for f in schema.fields if f.name in asked] or [schema.fields[0]]
-        self._metadata = MetadataReader(handle)
-        self._metadata.index(snapshot)
-        self._live = self._metadata.live(snapshot)
+        self._scan = SnapshotScan(handle, schema, snapshot)
+        self._scope = self._scan.scope(ScanRequest(known=self._pushed()))
+        self._sift = self._scan.sifts(self._scope.filter).rows
 
     def buckets(self) -> Iterator[BucketDeletion]:
-        places = self._live.select("partition", "bucket").unique().sort("partition", "bucket")
-        for partition, bucket in places.iter_rows():
-            key = BucketKey(partition, bucket)
-            entries = frame_entries(self._live.filter(key.chosen))
-            refuse_files(entries)
-            text = partition_text(self._schema, partition)
+        tests = file_tests(self._handle, self._schema, self._scope.filter)
+        for key, files in each_bucket(self._scope.live):
+            plan = self._scan.plan(key, files, tests)
             try:
-                found = self._bucket(
-                    key, paths.bucket_dir(self._handle.root, text, bucket), entries
-                )
+                found = self._bucket(key, plan, int(files.item(0, "total_buckets")))
             except TableError as error:
-                raise error.at(table=self._handle.name, partition=text, bucket=bucket) from error
+                raise error.at(
+                    table=self._handle.name, partition=plan.text, bucket=key.bucket
+                ) from error
             if found is not None:
                 yield found
 
+    def _pushed(self) -> pl.Expr | None:
+        try:
+            return as_pushed(self._predicate, self._schema)
+        except pl.exceptions.PolarsError as error:
+            raise _misfit(error) from error
+
     def _bucket(
-        self, key: BucketKey, folder: str, entries: Sequence[ManifestEntry]
+        self, key: BucketKey, plan: BucketPlan, total_buckets: int
     ) -> BucketDeletion | None:
-        given = PlanInput(self._snapshot, self._schema, self._live)
-        index = deletion_files(self._metadata, given, key)
+        folder = paths.bucket_dir(self._handle.root, plan.text, key.bucket)
+        index = self._scan.index(plan)
         before = vectors_in(self._handle, index)
         marks: dict[str, Positions] = {}
-        for entry in entries:
-            at = self._rows(folder, entry.file, before.get(entry.file.name, no_positions()))
+        for file in (f for part in plan.parts for f in part.files):
+            at = self._rows(folder, file, before.get(file.name, no_positions()))
             if len(at):
-                marks[entry.file.name] = at
+                marks[file.name] = at
         if not marks:
             return None
+        levels = {f.name: f.level for part in plan.parts for f in part.files}
         premises = Premises(
             schema_id=self._schema.id,
             partition=key.partition,
             bucket=key.bucket,
-            total_buckets=entries[0].total_buckets,
-            inputs=tuple(
-                InputFile(e.file.name, e.file.level) for e in entries if e.file.name in marks
-            ),
+            total_buckets=total_buckets,
+            inputs=tuple(InputFile(name, levels[name]) for name in marks),
             bucket_index=self._schema.options.bucket > 0,
         )
         premises = replace(premises, deletion_files=premises.deletion_files_now(index))
@@ -192,17 +204,20 @@ class _Finder:
         """Positions of chosen rows of a file that are not deleted yet."""
         opened = OpenFile(self._handle, self._schema, folder, file)
         projection = opened.projection(self._fields)
+        groups = [bool(may) for may in row_groups(opened, self._schema, self._sift)]
         found = [no_positions()]
-        for chunk in opened.source.chunks(CHUNK_BYTES):
+        for chunk in opened.source.chunks(CHUNK_BYTES, groups):
             frame = opened.read(chunk, projection).with_row_index("\0row", offset=chunk.offset)
             try:
                 chosen = frame.filter(self._predicate).get_column("\0row")
             except pl.exceptions.PolarsError as error:
-                raise InvalidRequest(
-                    "the predicate does not fit the table", reason=first_line(error)
-                ) from error
+                raise _misfit(error) from error
             found.append(chosen.to_numpy().astype(np.int64))
         return np.setdiff1d(np.concatenate(found), deleted, assume_unique=True)
+
+
+def _misfit(error: pl.exceptions.PolarsError) -> InvalidRequest:
+    return InvalidRequest("the predicate does not fit the table", reason=first_line(error))
 
 
 # --- acting ---------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .change_reader import ChangeReader, Changes, inserts
+from .changelogs import ChangelogStore
 from .consumers import ConsumerStore
 from .errors import InvalidRequest
 from .handle import TableHandle
@@ -126,7 +127,7 @@ def _begin(
     elif options.start == "latest":
         place.next = latest + 1
     elif options.start == "earliest":
-        place.next = handle.snapshots.earliest_id() or latest
+        place.next = _earliest(handle, latest)
     else:
         snapshot = handle.snapshots.get(latest)
         for rows in rows_of_levels(handle, schema, snapshot, options.columns, _first_level(schema)):
@@ -135,8 +136,20 @@ def _begin(
     place.keep()
 
 
+def _earliest(handle: TableHandle, latest: int) -> int:
+    """The first snapshot whose changes are kept, by itself or as a long-lived changelog."""
+    earliest = handle.snapshots.earliest_id() or latest
+    preserved = set(ChangelogStore(handle).ids())
+    while earliest - 1 in preserved:  # no further than without a gap
+        earliest -= 1
+    return earliest
+
+
 def _first_level(schema: TableSchema) -> int:
-    """What lies below is told as changes, later: when a compaction has seen it."""
+    """What lies below is told as changes, later: when a compaction has seen it.
+
+    Where nobody tells it then, level 0 is told now, whether batch reads see it or not.
+    """
     match schema.options.changelog_producer:
         case "lookup":
             return 1

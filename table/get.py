@@ -19,7 +19,7 @@ import polars as pl
 
 from .bucket import bucket_numbers, encode_partitions
 from .conform import conform_keys
-from .errors import InvalidRequest, UnsupportedFeature
+from .errors import UnsupportedFeature
 from .handle import TableHandle
 from .lsm.order import order_frame, rows_below, rows_through
 from .lsm.run import LsmFile
@@ -28,7 +28,7 @@ from .plan import BucketKey
 from .predicate.bounds import Mask
 from .predicate.tree import All, OneOf, Operand, Tree
 from .row import decode_row, encode_row, series_from_values
-from .scan import open_scan
+from .scan import checked_columns, open_scan
 from .scan_plan import FileTests
 from .scan_read import BucketReader, Sifts
 from .scan_snapshot import ScanRequest, SnapshotScan, each_bucket
@@ -56,16 +56,14 @@ def get_rows(
 
     Raises:
         InvalidRequest: columns that are missing or too many, a null in a key, an append table, an
-            unknown column or snapshot.
+            unknown column or snapshot, a column named twice.
         BadData: a value does not fit its key column.
         UnsupportedFeature: the table needs what this release does not have.
     """
     scan = open_scan(handle, snapshot_id)
     schema = scan.schema
-    output = schema.names if columns is None else tuple(columns)
-    for name in output:
-        if name not in schema.names:
-            raise InvalidRequest("no such column", column=name)
+    checked = checked_columns(columns, scan)
+    output = schema.names if checked is None else checked
     wanted = conform_keys(keys, schema)
     needed = [n for n in schema.names if n in {*output, *schema.primary_keys}]
     reader = BucketReader(handle, schema, needed)

@@ -64,7 +64,7 @@ class _KeyedRewrite:
             self._rule,
             self._engine,
             part.wrapper,
-            self._rules.lookup,
+            self._rules.lowest_level,
             context.max_level,
             self._same.names,
         )
@@ -158,14 +158,16 @@ class _KeyedRewrite:
             case Wrapper.LOOKUP:
                 return changes_by_lookup(feed, rule, engine, same)
             case Wrapper.FULL:
-                return changes_at_top(feed, rule, engine, same, self._context.max_level)
+                lowest = self._rules.lowest_level
+                top = self._context.max_level
+                return changes_at_top(feed, rule, engine, same, top, lowest_level=lowest)
             case Wrapper.FIRST_ROW:
                 nothing = np.zeros(len(feed.starts), dtype=np.bool_)
                 return changes_of_first_rows(
                     feed, rule, engine, nothing if known is None else known
                 )
             case Wrapper.PLAIN:
-                merge = merged_by_lookup if self._rules.lookup else reduce_feed
+                merge = merged_by_lookup if self._rules.lowest_level else reduce_feed
                 rows = merge(feed, rule, engine).kept(drop_deletes=False).drop(LEVEL)
                 return Changes(rows, rows.clear())
 

@@ -31,7 +31,8 @@ def with_kinds(rows: pl.DataFrame, schema: TableSchema, kinds: pl.Series | None)
     """
     options = schema.options
     if options.row_kind_field is not None:
-        kinds = _of_column(rows, schema, options.row_kind_field)
+        check_kind_column(schema)
+        kinds = rows.get_column(options.row_kind_field)
     counted = rows.with_columns(_numbers(kinds, rows.height).alias(KIND))
     if options.ignore_delete:
         counted = counted.filter(~pl.col(KIND).is_in(RETRACT_KINDS))
@@ -41,10 +42,16 @@ def with_kinds(rows: pl.DataFrame, schema: TableSchema, kinds: pl.Series | None)
     return counted
 
 
-def _of_column(rows: pl.DataFrame, schema: TableSchema, name: str) -> pl.Series:
+def check_kind_column(schema: TableSchema) -> None:
+    """
+    Raises:
+        InvalidRequest: ``rowkind.field`` names no text column.
+    """
+    name = schema.options.row_kind_field
+    if name is None:
+        return
     if name not in schema.names or schema.column(name).type.root not in STRINGS:
         raise InvalidRequest("rowkind.field is no text column", option="rowkind.field", value=name)
-    return rows.get_column(name)
 
 
 def _check_engine(rows: pl.DataFrame, schema: TableSchema) -> None:

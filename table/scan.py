@@ -43,7 +43,7 @@ def scan_table(
         limit: of the rows that pass ``filter``; which ones is not said.
 
     Raises:
-        InvalidRequest: an unknown column or snapshot, or a negative limit.
+        InvalidRequest: an unknown column or snapshot, a column named twice, or a negative limit.
         UnsupportedFeature: the table needs what this release does not have.
     """
     scan = open_scan(handle, snapshot_id)
@@ -135,7 +135,10 @@ def rows_of_levels(
     columns: Sequence[str] | None,
     first_level: int,
 ) -> Iterator[pl.DataFrame]:
-    """Merged rows of a snapshot, read from these levels on, in this schema."""
+    """Merged rows of a snapshot, read from these levels on, in this schema.
+
+    Level 0 is seen if asked for, also where batch reads do not see it.
+    """
     scan = SnapshotScan(handle, schema, snapshot, first_level)
     request = ScanRequest(columns=None if columns is None else tuple(columns))
     yield from scan.frames(scan.scope(request))
@@ -153,9 +156,11 @@ def _snapshot(handle: TableHandle, snapshot_id: int | None) -> Snapshot | None:
 def checked_columns(columns: Sequence[str] | None, scan: SnapshotScan) -> tuple[str, ...] | None:
     """
     Raises:
-        InvalidRequest: an unknown column.
+        InvalidRequest: an unknown column, or one that is named twice.
     """
-    for name in columns or ():
+    for place, name in enumerate(columns or ()):
         if name not in scan.schema.names:
             raise InvalidRequest("no such column", column=name, table=scan.handle.name)
+        if columns is not None and name in columns[:place]:
+            raise InvalidRequest("a column is named twice", column=name, table=scan.handle.name)
     return None if columns is None else tuple(columns)

@@ -34,7 +34,7 @@ class FilteredPartitions:
             return [True] * len(metas)
         bounds = BoundsFrame.of(
             [self._bounds(m) for m in metas],
-            [None] * len(metas),
+            [m.added_files + m.deleted_files for m in metas],
             dict(zip(self._keys, self._types, strict=True)),
             nan_hides=True,
         )

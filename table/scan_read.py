@@ -134,7 +134,7 @@ class BucketReader:
         fields = [f for f in schema.physical if f.name in {*rule.columns, *looked, *columns}]
         wanted = RowsWanted(fields, SCAN_CHUNK_BYTES, sift)
         engine = only_columns(engine, columns)
-        lookup = CompactionRules.of(schema).lookup
+        lookup = CompactionRules.of(schema).lowest_level
         runs = [self._run(place, run, wanted, lookup=lookup) for run in part.runs]
         for frames in slices(runs, rule):
             feed = feed_of(frames, rule)

@@ -76,7 +76,7 @@ class SnapshotScan:
     """Scans one snapshot; ``schema`` is the one rows are returned in.
 
     Args:
-        first_level: files of lower levels are not seen.
+        first_level: files of lower levels are not seen; by default what batch reads see.
 
     Raises:
         UnsupportedFeature: the snapshot has index files of a kind that is not understood.
@@ -87,12 +87,13 @@ class SnapshotScan:
         handle: TableHandle,
         schema: TableSchema,
         snapshot: Snapshot | None,
-        first_level: int = 0,
+        first_level: int | None = None,
     ) -> None:
         self.handle = handle
         self.schema = schema
         self.snapshot = snapshot
-        self._first_level = max(first_level, 1 if schema.options.hides_level0 else 0)
+        visible = 1 if schema.options.hides_level0 else 0
+        self._first_level = visible if first_level is None else first_level
         self._metadata = MetadataReader(handle)
         if snapshot is not None:
             self._metadata.index(snapshot)

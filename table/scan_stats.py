@@ -9,19 +9,23 @@ Spec: format §5.1, §5.2, §2.5; reference class ``SimpleStatsEvolution``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from .datatypes import STRINGS
+from .datatypes import STRINGS, TIMESTAMPS, DataType
 from .errors import CorruptTable
 from .file_stats import ColumnBounds, file_bounds
 from .handle import TableHandle
 from .lsm.run import LsmFile
 from .manifest.entry import DataFile
 from .predicate.bounds import BoundsFrame
-from .row import decode_row
+from .row import Instant, decode_row
 from .schema import TableSchema
 
 _REPLACED = "?"
 """What Java writes for half of a surrogate pair, also where it rounds a maximum up to one."""
+
+_NANOS_OF_MICRO = 1_000
+"""pypaimon knows no finer time, and cuts a maximum to it."""
 
 
 def key_ranges(files: Sequence[LsmFile], schema: TableSchema) -> BoundsFrame:
@@ -75,9 +79,7 @@ class FileStatistics:
             if column.id not in there:  # added later: all null
                 made[name] = ColumnBounds(null_count=file.row_count)
             elif name in known:
-                made[name] = known[name]
-                if column.type.root in STRINGS and _may_be_too_low(known[name].high):
-                    made[name] = ColumnBounds(null_count=known[name].null_count)
+                made[name] = _sure(known[name], column.type)
         return made
 
     def _schema_of(self, file: DataFile) -> TableSchema:
@@ -86,6 +88,13 @@ class FileStatistics:
         return self._written[file.schema_id]
 
 
-def _may_be_too_low(high: object) -> bool:
-    """Whether the largest text may have been rounded up to half of a surrogate pair by Java."""
-    return isinstance(high, str) and high.endswith(_REPLACED)
+def _sure(bounds: ColumnBounds, data_type: DataType) -> ColumnBounds:
+    """The bounds without what a writer may have cut below the largest value."""
+    if data_type.root in STRINGS and isinstance(bounds.high, str):
+        cut = bounds.high.endswith(_REPLACED)
+        return ColumnBounds(null_count=bounds.null_count) if cut else bounds
+    if data_type.root in TIMESTAMPS and isinstance(bounds.high, Instant):
+        millis, nanos = bounds.high
+        if data_type.precision > 6 and nanos % _NANOS_OF_MICRO == 0:
+            return replace(bounds, high=Instant(millis, nanos + _NANOS_OF_MICRO - 1))
+    return bounds

@@ -11,6 +11,7 @@ from __future__ import annotations
 from .errors import InvalidRequest
 from .merge.engine import engine_of
 from .record_expiry import RecordExpiry
+from .row_kinds import check_kind_column
 from .schema import TableSchema, check_supported
 
 
@@ -25,6 +26,7 @@ def check_table(schema: TableSchema) -> None:
     if schema.keyed:
         engine_of(schema)
         RecordExpiry.of(schema, 0)
+        check_kind_column(schema)
     _check_combination(schema)
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import polars as pl
 
 from .compaction_rules import Wrapper
-from .datatypes import FLOATS, to_polars
+from .datatypes import FLOATS, INTEGERS, to_polars
 from .errors import VerificationFailed
 from .lsm.order import order_frame, strictly_ascending
 from .merge.engine import (
@@ -166,12 +166,15 @@ class KeyedExpectation:
         at = pl.Series(feed)
         rows = pl.concat([rows[at], order[at]], how="horizontal")
         keys = order.columns
-        merged = self._without_lower(rows.filter(pl.Series(~single)), keys)
+        several = rows.filter(pl.Series(~single))
+        merged = self._without_lower(several, keys)
         alone = rows.filter(pl.Series(single))
         if self._merging.wrapper in (Wrapper.LOOKUP, Wrapper.FIRST_ROW):
             merged, alone = pl.concat([merged, alone]), alone.clear()
         after = pl.concat([alone.select(self._result), self._made(merged, keys)])
-        self._observe_changes(pl.concat([alone, merged]), after, keys, known)
+        # What was at the highest level was there, even where it does not count any more.
+        were = several if self._merging.wrapper is Wrapper.FULL else merged
+        self._observe_changes(pl.concat([alone, were]), after, keys, known)
         if self._merging.wrapper is Wrapper.FIRST_ROW:
             after = self._first_rows(after, merged, keys, known)
         kinds = after.get_column(KIND)
@@ -212,30 +215,35 @@ class KeyedExpectation:
     def _aggregated(
         self, rows: pl.DataFrame, keys: list[str], engine: PartialUpdate | Aggregation
     ) -> pl.DataFrame:
-        made = [_aggregate(c, engine) for c in engine.columns if c.name in self._columns]
-        simple = [m for m in made if m is not None]
-        if len(simple) < len(made):
-            return self._folded(rows, engine)
+        checked = [c for c in engine.columns if c.name in self._columns]
+        simple = {c.name: _aggregate(c, engine) for c in checked}
+        hard = [name for name, made in simple.items() if made is None]
         easy, rest = _without_retracts(rows, keys)
-        grouped = easy.group_by(keys, maintain_order=True).agg(
+        made = easy.group_by(keys, maintain_order=True).agg(
             *(pl.col(k).last() for k in self._rule.keys),
             pl.col(SEQUENCE).last(),
             pl.lit(ADD_KIND, pl.Int8).alias(KIND),
-            *simple,
+            *(expression for expression in simple.values() if expression is not None),
         )
-        made_easily = grouped.select(self._result)
+        if hard:
+            few = engine.only(needed_columns(engine, hard))
+            folded = self._folded(easy, few, (*keys, *hard))
+            made = made.join(folded, on=keys, how="left", nulls_equal=True)
+        made = made.select(self._result)
         if rest.height == 0:
-            return made_easily
-        return pl.concat([made_easily, self._folded(rest, engine)])
+            return made
+        return pl.concat([made, self._folded(rest, engine, self._result)])
 
-    def _folded(self, rows: pl.DataFrame, engine: PartialUpdate | Aggregation) -> pl.DataFrame:
+    def _folded(
+        self, rows: pl.DataFrame, engine: PartialUpdate | Aggregation, names: Sequence[str]
+    ) -> pl.DataFrame:
+        """These columns of each key, record by record."""
         feed = feed_of_rows(rows, self._rule)
         state = fold_all(feed, engine)
         order = [f"_order{i}" for i in range(len(self._rule.keys))]
         keys = feed.rows[pl.Series(feed.last)].select(*self._rule.keys, *order)
-        return pl.concat([keys, state], how="horizontal").select(
-            pl.col(n).cast(rows.schema[n]) for n in self._result
-        )
+        whole = pl.concat([keys, state], how="horizontal")
+        return whole.select(pl.col(n).cast(rows.schema[n]) for n in names)
 
     # --- changes ----------------------------------------------------------------------------------
 
@@ -326,7 +334,7 @@ def _aggregate(column: ValueColumn, engine: PartialUpdate | Aggregation) -> pl.E
             return value.first()
         case Form.FIRST_NOT_NULL:
             return value.first(ignore_nulls=True)
-        case Form.SUM:
+        case Form.SUM if column.type.root in INTEGERS:
             total = value.cast(pl.Int64).sum().cast(pl.Int64)
             return (
                 pl.when(value.count() > 0)

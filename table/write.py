@@ -120,7 +120,7 @@ class _BucketWriter:
     ) -> tuple[tuple[ManifestEntry, ...], tuple[ManifestEntry, ...]]:
         """New files, and new changelog files."""
         located = rows.with_columns(self._partitions(rows), self._buckets(rows))
-        sequences = self._last_sequences()
+        sequences = self._last_sequences(located.get_column("_partition"))
         entries: list[ManifestEntry] = []
         changelog: list[ManifestEntry] = []
         total = self._schema.options.bucket
@@ -148,12 +148,13 @@ class _BucketWriter:
         keys = self._schema.bucket_keys
         return bucket_numbers(rows, keys, self._schema.types(keys), count).alias("_bucket")
 
-    def _last_sequences(self) -> dict[tuple[bytes, int], int]:
-        """The largest sequence number of each bucket (format §8.4)."""
+    def _last_sequences(self, partitions: pl.Series) -> dict[tuple[bytes, int], int]:
+        """The largest sequence number of each bucket of these partitions (format §8.4)."""
         snapshot = self._handle.snapshots.latest()
         if snapshot is None or self._schema.options.bucket == -1:
             return {}
         live = self._reader.live(snapshot)
+        live = live.filter(pl.col("partition").is_in(partitions.unique().implode()))
         self._check_bucket_count(live)
         largest = live.group_by("partition", "bucket").agg(pl.col("max_sequence").max())
         return {(p, b): s for p, b, s in largest.iter_rows()}

@@ -133,11 +133,22 @@ def merged_by_lookup(feed: Feed, rule: MergeRule, engine: Engine) -> Reduced:
 
 
 def changes_at_top(
-    feed: Feed, rule: MergeRule, engine: Engine, same: Deduplication, top_level: int
+    feed: Feed,
+    rule: MergeRule,
+    engine: Engine,
+    same: Deduplication,
+    top_level: int,
+    *,
+    lowest_level: bool = False,
 ) -> Changes:
-    """Everything merged into the highest level."""
+    """Everything merged into the highest level.
+
+    Args:
+        lowest_level: as `CompactionRules` has it.
+    """
     before = _position_where(feed, feed.column(LEVEL).to_numpy() == top_level)
-    after = reduce_feed(feed, rule, engine)
+    merge = merged_by_lookup if lowest_level else reduce_feed
+    after = merge(feed, rule, engine)
     unchanged = (feed.counts == 1) & (before >= 0)
     touched = ~unchanged & after.present
     return Changes(_kept(after), _changelog(feed, before, after, touched, same, all_add=True))

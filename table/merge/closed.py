@@ -1,7 +1,7 @@
 """Closed forms: what a column becomes without folding it record by record.
 
 Only for keys without retracts. Choosing forms say *which* record's value it is, so that wide
-columns are gathered once; summing ones work on integers. Each equals the fold (property tests).
+columns are gathered once; the others compute. Each equals the fold (property tests).
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ..datatypes import INTEGERS, DataType, Root
+from ..datatypes import FLOATS, INTEGERS, TIMESTAMPS, DataType, Root
+from .decimal_columns import from_unscaled
 from .feed import Feed, Indices, Mask
 from .functions.base import Form
+from .functions.numeric import COMPACT_DIGITS
 
 CHOOSING = frozenset({Form.LAST, Form.LAST_NOT_NULL, Form.FIRST, Form.FIRST_NOT_NULL})
 COMPUTING = frozenset({Form.SUM, Form.MAX, Form.MIN})
@@ -23,6 +25,8 @@ _Whole = npt.NDArray[np.int64]
 _LIMITS = {Root.TINYINT: 2**7, Root.SMALLINT: 2**15, Root.INT: 2**31, Root.BIGINT: 2**63}
 _SAFE = 2.0**62
 """Sums of magnitudes below this are exact in 64 bits, whatever rounding the estimate had."""
+_ROUNDS = 64
+"""Records of a key up to which they are added round by round."""
 
 
 def chosen(feed: Feed, form: Form, there: Mask | None) -> Indices:
@@ -75,30 +79,65 @@ def _searched(feed: Feed, there: Mask, *, first: bool) -> Indices:
 
 def computes(form: Form | None, data_type: DataType) -> bool:
     """Whether `computed` has this form for this type."""
+    root = data_type.root
+    whole = root in INTEGERS or (root is Root.DECIMAL and data_type.precision <= COMPACT_DIGITS)
     if form is Form.SUM:
-        return data_type.root in INTEGERS
-    return form in (Form.MAX, Form.MIN) and data_type.root in INTEGERS | {Root.DATE}
+        return whole or root in FLOATS
+    return form in (Form.MAX, Form.MIN) and (whole or root in TIMESTAMPS | {Root.DATE})
 
 
 def computed(feed: Feed, form: Form, column: str, data_type: DataType) -> pl.Series | None:
     """The column's value of every key; None where only the fold can tell (an overflow is near)."""
     series = feed.column(column)
     there = series.is_not_null().to_numpy()
+    if data_type.root in FLOATS:
+        made = _added_in_order(feed, series, there)
+        return None if made is None else made.alias(column)
     counts = np.add.reduceat(there.astype(np.int64), feed.starts)
     physical = series.to_physical()
+    if data_type.root is Root.DECIMAL:
+        physical = physical.cast(pl.Int64)  # as Java holds so few digits
     neutral = 0 if form is Form.SUM else _extreme(physical, largest=form is Form.MIN)
     values: _Whole = physical.fill_null(neutral).to_numpy().astype(np.int64)
     if form is Form.SUM:
-        limit = min(_SAFE, float(_LIMITS[data_type.root]))
         # Java adds one after the other and refuses the first overflow on the way.
-        if (np.add.reduceat(np.abs(values.astype(np.float64)), feed.starts) >= limit).any():
+        magnitudes = np.add.reduceat(np.abs(values.astype(np.float64)), feed.starts)
+        if (magnitudes >= min(_SAFE, _limit(data_type))).any():
             return None
         result = np.add.reduceat(values, feed.starts)
     else:
         reducer = np.maximum if form is Form.MAX else np.minimum
         result = reducer.reduceat(values, feed.starts)
-    whole = pl.Series(column, result).cast(physical.dtype).cast(series.dtype)
-    return pl.select(pl.when(pl.lit(pl.Series(counts > 0))).then(whole)).to_series().alias(column)
+    made = pl.select(pl.when(pl.lit(pl.Series(counts > 0))).then(pl.Series(result))).to_series()
+    if data_type.root is Root.DECIMAL:
+        return from_unscaled(made.cast(pl.Int128), data_type).alias(column)
+    return made.cast(physical.dtype).cast(series.dtype).alias(column)
+
+
+def _limit(data_type: DataType) -> float:
+    if data_type.root is Root.DECIMAL:
+        return float(10**data_type.precision)
+    return float(_LIMITS[data_type.root])
+
+
+def _added_in_order(feed: Feed, series: pl.Series, there: Mask) -> pl.Series | None:
+    """Sums of floats, one record after the other: any other order would round otherwise."""
+    counts = feed.counts
+    rounds = int(counts.max()) if len(counts) else 0
+    if rounds > _ROUNDS:
+        return None
+    values = series.fill_null(0).to_numpy()
+    total, some = values[feed.starts], there[feed.starts]
+    keys = np.arange(len(counts))
+    for number in range(1, rounds):
+        keys = keys[counts[keys] > number]
+        at = feed.starts[keys] + number
+        old, new = total[keys], values[at]
+        with np.errstate(all="ignore"):  # infinities may meet
+            both = old + new
+        total[keys] = np.where(there[at], np.where(some[keys], both, new), old)
+        some[keys] |= there[at]
+    return pl.select(pl.when(pl.lit(pl.Series(some))).then(pl.Series(total))).to_series()
 
 
 def _extreme(series: pl.Series, *, largest: bool) -> int:

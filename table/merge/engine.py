@@ -215,8 +215,14 @@ def _partial_function(
 
 def _aggregation(schema: TableSchema) -> Aggregation:
     options = schema.options
+    removes = options.flag("aggregation.remove-record-on-delete", default=False)
+    for name in schema.names if removes else ():
+        if options.flag(f"fields.{name}.ignore-retract", default=False):
+            raise InvalidRequest(
+                "aggregation.remove-record-on-delete contradicts ignoring retracts", column=name
+            )
     columns = tuple(ValueColumn(f.name, f.type, _function(schema, f.name)) for f in schema.fields)
-    return Aggregation(columns, options.flag("aggregation.remove-record-on-delete", default=False))
+    return Aggregation(columns, removes)
 
 
 def _function(schema: TableSchema, name: str) -> Function:

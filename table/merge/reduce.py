@@ -37,6 +37,7 @@ from .functions.base import Form
 from .partial_update import NULL_REFUSED, PartialUpdateProgram
 from .rule import ADD_KIND, DELETE_KIND, RETRACT_KINDS, MergeRule
 
+_Positions = npt.NDArray[np.uint32]
 NO_RETRACTS = "first-row takes no deletes: set ignore-delete"
 
 
@@ -171,57 +172,49 @@ def _combined(feed: Feed, engine: PartialUpdate | Aggregation, single: Mask) -> 
 
 
 class _Result:
-    """What becomes of the merged keys: by column values of records, or values that were made.
+    """Where each key's value of a column comes from: a record, or what was made of several.
 
-    Keys with one record keep it; so only the merged ones are put together column by column.
+    Rows are gathered once in the end; what was made is put behind the column's own values then.
     """
 
     def __init__(self, feed: Feed, merged: Indices) -> None:
-        self._feed = feed
+        self._rows = feed.rows
         self._merged = merged
-        self._last = feed.last[merged]
-        self._positions: dict[str, Indices] = {}
-        self._made: dict[str, list[tuple[Indices, pl.Series]]] = {}
+        self._last: _Positions = feed.last.astype(np.uint32)  # as Polars has positions
+        self._positions: dict[str, _Positions] = {}
+        self._made: dict[str, list[pl.Series]] = {}
         self.kinds = np.full(len(merged), ADD_KIND, dtype=np.int8)
 
     def take(self, column: str, keys: Indices, positions: Indices) -> None:
         """The values of these merged keys are those at these positions, not the last ones."""
-        if column not in self._positions:
-            self._positions[column] = self._last.copy()
-        self._positions[column][keys] = positions
+        self._own(column)[self._merged[keys]] = positions
 
     def make(self, keys: Indices, frame: pl.DataFrame) -> None:
         """The values of these merged keys are the rows of ``frame``, in the columns it has."""
         for series in frame.get_columns():
-            self._made.setdefault(series.name, []).append((keys, series))
+            made = self._made.setdefault(series.name, [])
+            begin = self._rows.height + sum(len(part) for part in made)
+            made.append(series.cast(self._rows.schema[series.name]))
+            self._own(series.name)[self._merged[keys]] = np.arange(begin, begin + len(series))
 
     def rows(self) -> pl.DataFrame:
         """Every key's row, in key order."""
-        rows, fixed = self._feed.rows, self._fixed()
-        if fixed.height == len(self._feed.starts):
-            return fixed
-        at = self._feed.last.astype(np.uint32)  # as Polars has positions
-        at[self._merged] = np.arange(rows.height, rows.height + fixed.height, dtype=np.uint32)
-        return pl.concat([rows, fixed], how="vertical", rechunk=True)[pl.Series(at)]
+        self.make(np.arange(len(self._merged)), pl.Series(KIND, self.kinds).to_frame())
+        kept = [name for name in self._rows.columns if name not in self._positions]
+        gathered = self._rows.select(kept)[pl.Series(self._last)]
+        each = [self._gathered(name, at) for name, at in self._positions.items()]
+        return pl.concat([gathered, *each], how="horizontal").select(self._rows.columns)
 
-    def _fixed(self) -> pl.DataFrame:
-        """The merged keys' rows."""
-        rows, last = self._feed.rows, pl.Series(self._last.astype(np.uint32))
-        own = {name: pl.Series(at.astype(np.uint32)) for name, at in self._positions.items()}
-        fixed = rows.select(pl.col(n).gather(pl.lit(own.get(n, last))) for n in rows.columns)
-        made = [self._with_made(fixed.get_column(name)) for name in self._made]
-        return fixed.with_columns(*made, pl.Series(KIND, self.kinds, dtype=pl.Int8))
+    def _own(self, column: str) -> _Positions:
+        """The positions of a column whose values are not those of the last records."""
+        if column not in self._positions:
+            self._positions[column] = self._last.copy()
+        return self._positions[column]
 
-    def _with_made(self, column: pl.Series) -> pl.Series:
-        for keys, values in self._made[column.name]:
-            made = values.cast(column.dtype) if values.dtype != column.dtype else values
-            if len(keys) == len(column):
-                column = made
-                continue
-            at = np.arange(len(column), dtype=np.uint32)
-            at[keys] = np.arange(len(column), len(column) + len(made), dtype=np.uint32)
-            column = pl.concat([column, made]).gather(at)
-        return column
+    def _gathered(self, name: str, at: _Positions) -> pl.DataFrame:
+        column, made = self._rows.get_column(name), self._made.get(name)
+        whole = column if made is None else pl.concat([column, *made], rechunk=True)
+        return whole.gather(pl.Series(at)).to_frame()
 
 
 def _add_plain(

@@ -61,20 +61,25 @@ def row_by_row(expr: pl.Expr) -> bool:
                 if pl.select(part.alias("value")).height != 1:
                     return False
                 continue
-            if not part.meta.is_row_separable() or _looks_into_column(part):
+            if not part.meta.is_row_separable():
                 return False
         except pl.exceptions.PolarsError:  # a Python function, for one
             return False
-        pending += _parts(part)
+        parts = _parts(part)
+        if _looks_up(part, parts):
+            # Another column Polars may take as a whole; values that are given are a whole.
+            if not parts[1].meta.is_literal(allow_aliasing=True):
+                return False
+            parts = parts[:1]
+        pending += parts
     return True
 
 
-def _looks_into_column(expr: pl.Expr) -> bool:
-    """Whether it looks a value up in another column, which Polars may take as a whole."""
-    parts = _parts(expr)
-    if len(parts) != 2 or parts[1].meta.is_literal(allow_aliasing=True):
-        return False
-    return any(expr.meta.eq(parts[0].is_in(parts[1], nulls_equal=n)) for n in (False, True))
+def _looks_up(expr: pl.Expr, parts: Sequence[pl.Expr]) -> bool:
+    """Whether it asks if the first part is among the second."""
+    return len(parts) == 2 and any(
+        expr.meta.eq(parts[0].is_in(parts[1], nulls_equal=n)) for n in (False, True)
+    )
 
 
 def _parts(expr: pl.Expr) -> list[pl.Expr]:
@@ -157,11 +162,14 @@ class _Parser:
             return _UNKNOWN
         if not flipped and (found := self._one_of(expr, operand, (left, right))) is not None:
             return found
-        if _scalar(literal) is None:
+        value = _scalar(literal)
+        if value is None:
             return _UNKNOWN
         for op in Op:
             if expr.meta.eq(op.of(left, right)):
                 return Compare(operand, _FLIPPED[op] if flipped else op, literal)
+        if value.null_count():  # Polars makes is_null of it
+            return _UNKNOWN
         equal = All((Not(IsNull(operand.column)), Compare(operand, Op.EQ, literal)))
         if expr.meta.eq(left.eq_missing(right)):
             return equal

@@ -7,10 +7,14 @@ links to the same files; what is reported is the median and the quartiles, and t
 |---|---|---|
 | distinct, fifth, all | full compaction of five files, verified and published | Polars copying |
 | java | full compaction of `fifth` | Paimon's own Java library |
-| partial-update, aggregation | full compaction by these engines | Polars copying, and Java |
+| partial-update, aggregation | full compaction of `fifth` by these engines | copying, and Java |
+| sparse | full compaction by partial-update, half of the columns of each file null, which a copy \
+has little to do with | Polars copying, and Java |
 | lookup, vectors | two runs merged below a top level that holds keys of theirs, too: what changes \
 is told, or the old rows are marked | Polars copying all files, and Java |
 | write, read | keyed write, merged read (scaled down) | pypaimon |
+| scan, get | a hundredth of the keys by a predicate, ten keys looked up (scaled down) | a full \
+merged read, and the same rows picked from it |
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -46,11 +51,14 @@ WORK = ROOT / "work"
 # pypaimon merges and writes row by row; these take it half a minute each.
 READ_SCALE = 0.05
 WRITE_ROWS = 300_000
+# All rows of a full read are in memory at once.
+SCAN_SCALE = 0.2
+LOOKED_UP = 10
 JAVA_HEAP = "-Xmx6g"
 TO_REACH = {
     **{"distinct": 0.5, "fifth": 0.55, "all": 0.85, "java": 2.0, "write": 20.0},
     **{"partial-update": 0.4, "aggregation": 0.4},
-    **{"partial-update java": 1.5, "aggregation java": 1.5},
+    **{"partial-update java": 1.5, "aggregation java": 1.5, "sparse java": 1.5},
     **{"lookup java": 1.0, "vectors java": 1.0},
 }
 
@@ -69,7 +77,8 @@ class Variant:
 _MAXIMA = ("epoch_millis", "day", "happened_at")
 _SUMS = ("quantity", "price", "discount", "amount", "shard")
 VARIANTS = {
-    "partial-update": Variant("sparse", {"merge-engine": "partial-update"}),
+    "partial-update": Variant("fifth", {"merge-engine": "partial-update"}),
+    "sparse": Variant("sparse", {"merge-engine": "partial-update"}),
     "aggregation": Variant(
         "fifth",
         {
@@ -199,6 +208,26 @@ def read_against_pypaimon(scale: float, repeats: int) -> Result:
     return _result("read", "pypaimon", data, ours, theirs)
 
 
+def part_against_all(call: str, scale: float, repeats: int) -> Result:
+    """The same rows by ``call`` of the worker: what it needs alone is read, or everything."""
+    data = load("fifth", scale * SCAN_SCALE)
+    ids = desilt.open_table(str(data.path)).scan(columns=["id"]).collect().get_column("id").sort()
+    low = len(ids) // 2
+    asked: dict[str, dict[str, Any]] = {
+        "scan": {"low": ids[low], "high": ids[low + len(ids) // 100]},
+        "get": {"ids": ids.sample(LOOKED_UP, seed=SEED).to_list()},
+    }
+    with Worker(WORKER) as part, Worker(WORKER) as whole:
+
+        def answer(worker: Worker, *, pushed: bool) -> Answer:
+            return worker.call(call, table=str(data.path), pushed=pushed, **asked[call])
+
+        ours, theirs = interleaved(
+            lambda: answer(part, pushed=True), lambda: answer(whole, pushed=False), repeats
+        )
+    return _result(call, "full read", data, ours, theirs)
+
+
 def write_against_pypaimon(scale: float, repeats: int) -> Result:
     """One commit into a new table, rows in memory and in no order."""
     rows = int(WRITE_ROWS * scale)
@@ -247,6 +276,8 @@ def benchmarks(scale: float, repeats: int) -> Mapping[str, Callable[[], Result]]
         },
         "write": lambda: write_against_pypaimon(scale, few),
         "read": lambda: read_against_pypaimon(scale, few),
+        "scan": lambda: part_against_all("scan", scale, few),
+        "get": lambda: part_against_all("get", scale, few),
     }
 
 

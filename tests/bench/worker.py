@@ -68,11 +68,29 @@ def read(table: str) -> Answer:
     return {"rows": desilt.open_table(table).scan().collect().height}
 
 
+def scan(table: str, low: int, high: int, *, pushed: bool) -> Answer:
+    """The rows with such ids: by a scan that is told so, or of all rows in memory."""
+    opened, wanted = desilt.open_table(table), pl.col("id").is_between(low, high)
+    if pushed:
+        return {"rows": opened.scan(filter=wanted).collect().height}
+    return {"rows": opened.scan().collect().filter(wanted).height}
+
+
+def get(table: str, ids: list[int], *, pushed: bool) -> Answer:
+    """The rows of these ids: looked up, or picked from all rows in memory."""
+    opened, keys = desilt.open_table(table), pl.DataFrame({"id": ids})
+    if pushed:
+        return {"rows": opened.get(keys).height}
+    return {"rows": opened.scan().collect().join(keys, on="id", how="semi").height}
+
+
 CALLS: dict[str, Callable[..., Answer]] = {
     "compact": compact,
     "copy": copy,
     "write": write,
     "read": read,
+    "scan": scan,
+    "get": get,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -125,3 +126,37 @@ def test_old_records_vanish_in_compactions(
     assert alike(java.read(paths[1])["rows"]) == left
     assert alike(Desilt().read(shape, paths[1])) == left
     assert 4 <= len(left) <= len(rows)
+
+
+@pytest.mark.parametrize("engine", ["partial-update", "aggregation"])
+@pytest.mark.parametrize("producer", ["none", "input", "full-compaction"])
+def test_of_several_levels_the_lowest_counts_where_lookups_are_forced(
+    java: Peer, tmp_path: Path, producer: str, engine: str
+) -> None:
+    """Even where a full-compaction changelog means that nothing was looked up on the way."""
+    options = {
+        "bucket": "1",
+        "merge-engine": engine,
+        "force-lookup": "true",
+        "changelog-producer": producer,
+        "fields.v.aggregate-function": "last_non_null_value",
+        "fields.n.aggregate-function": "sum" if engine == "aggregation" else "last_non_null_value",
+    }
+    shape = Shape({"k": "INT NOT NULL", "v": "STRING", "n": "INT"}, ("k",), (), options)
+    path = OfPeer(java).create(shape, tmp_path)
+    java.write(path, [["+I", k, f"{k * 7919 % 1000003:09d}" * 3, 1] for k in range(400)])
+    Desilt().compact(path, full=True)
+    java.write(path, [["+I", 1, None, 2], ["+I", 2, "new", None], ["+I", 400, "new", 1]])
+    Desilt().compact(path, full=False)
+    assert {file["level"] for file in java.files(path)} == {4, 5}
+    twin = tmp_path / "twin"
+    shutil.copytree(path, twin)
+
+    for full in (False, True):
+        assert alike(Desilt().read(shape, path)) == alike(java.read(path)["rows"])
+        if full:
+            Desilt().compact(path, full=True)
+            java.compact(twin, full=True)
+    assert alike(java.read(path)["rows"]) == alike(java.read(twin)["rows"])
+    if producer == "full-compaction":
+        assert Desilt().changes(shape, path) == changes(java, path) == changes(java, twin)

@@ -34,8 +34,9 @@ EXAMPLES = 6
 @dataclass(frozen=True)
 class Kind:
     """A small table of an engine: its columns besides ``k``, its options, and which row kinds may
-    come. ``blank``: of a -D only the key matters, so its values are null. ``told``: a -D names the
-    row that is there, and comes only where one is."""
+    come. ``blank``: a -D removes the row, so its values are null; it is forgotten when it is merged
+    with what comes after, so nothing may until all is merged. ``told``: a -D comes only where a row
+    is."""
 
     engine: str
     columns: Mapping[str, str]
@@ -114,6 +115,7 @@ class World:
     records: dict[int, list[Record]] = field(default_factory=dict[int, list[Record]])
     seen: list[Row] = field(default_factory=list[Row])
     _sequence: int = 0
+    _gone: set[int] = field(default_factory=set[int])
 
     def merged(self) -> list[Row]:
         """The rows that the records so far make."""
@@ -141,9 +143,12 @@ class World:
 
     def _row(self, kind: str, key: int, values: Sequence[int | None]) -> list[int | None] | None:
         """The change's row; None where it may not come."""
+        if key in self._gone:
+            return None
         if kind in ("+I", "+U"):
             return [key, *self.kind.without_orphans(values)]
         if self.kind.blank:
+            self._gone.add(key)
             return [key, *(None for _ in values)]
         if self.kind.told and not any(row[0] == key for row in self.merged()):
             return None
@@ -151,6 +156,8 @@ class World:
 
     def compact(self, *, full: bool) -> None:
         Desilt().compact(self.path, full=full)
+        if full:
+            self._gone.clear()
         if full or self.cell.looks_up:
             self.seen = self.merged()
 

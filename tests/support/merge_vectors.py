@@ -88,11 +88,13 @@ _TWO_GROUPS = {
     "partial-update.remove-record-on-sequence-group": "g",
 }
 _LATE = {
-    "fields.g.sequence-group": "n,t,f",
+    "fields.g.sequence-group": "n,t,f,c",
     "fields.n.aggregate-function": "sum",
     "fields.t.aggregate-function": "listagg",
     "fields.f.aggregate-function": "first_value",
+    "fields.c.aggregate-function": "collect",
 }
+_LATE_TYPES = {"n": "INT", "t": "STRING", "f": "INT", "c": "ARRAY<INT>", "g": "INT"}
 
 # fmt: off
 VECTORS: Sequence[Vector] = (
@@ -144,8 +146,11 @@ VECTORS: Sequence[Vector] = (
             [("+I", 1, 10, 5, 100, 1), ("-U", 7, 8, 6, 9, 2)], ("+I", None, None, 6, None, 2),
         ),
     }),
-    *_family("partial-update", {"n": "INT", "t": "STRING", "f": "INT", "g": "INT"}, _LATE, {
-        "aggregates-late": ([("+I", 1, "x", 5, 9), ("+I", 10, "y", 7, 3)], ("+I", 11, "y,x", 7, 9)),
+    *_family("partial-update", _LATE_TYPES, _LATE, {
+        "aggregates-late": (
+            [("+I", 1, "x", 5, [1, 2], 9), ("+I", 10, "y", 7, [3], 3)],
+            ("+I", 11, "y,x", 7, [1, 2, 3], 9),
+        ),
     }),
     *_family("aggregation", *_column("sum", "INT"), {
         "sum-null": ([("+I", None), ("+I", 3), ("+I", None)], ("+I", 3)),

@@ -61,8 +61,8 @@ class Sum(Plain):
         _check_type("sum", self.data_type)
 
     @property
-    def form(self) -> Form | None:
-        return Form.SUM if self.data_type.root in INTEGERS else None
+    def form(self) -> Form:
+        return Form.SUM
 
     def add(self, acc: pl.Expr, new: pl.Expr, flag: pl.Expr | None) -> Term:
         return self._both(acc, new, sign=1)

@@ -166,6 +166,7 @@ def test_a_long_lived_changelog_tells_what_its_snapshot_told(tmp_path: Path) -> 
     assert table.handle.snapshots.earliest_id() == 4
 
     assert changed(table) == before
+    assert follow(table, start="earliest") == before
 
 
 def test_a_snapshot_that_is_not_there_yet_is_named(tmp_path: Path) -> None:
@@ -221,6 +222,21 @@ def test_what_is_told_as_changes_later_is_not_told_before(tmp_path: Path) -> Non
 
     assert first == [(3, "+I", 1, "a")]
     assert told(followed) == [(4, "+I", 2, "b")]
+
+
+@pytest.mark.parametrize("producer", ["none", "input"])
+def test_level_0_is_told_first_where_no_compaction_will_tell_it(
+    producer: str, tmp_path: Path
+) -> None:
+    """Batch reads do not see it yet, but its snapshot lies behind: nobody would ever tell it."""
+    options = {"deletion-vectors.enabled": "true", "changelog-producer": producer}
+    table = keyed_table(tmp_path, options=options)
+    table.write(kv((1, "a"), (2, "b")))
+    table.compact("full")
+    table.write(kv((1, "c"), (3, "d")))
+    assert rows_of(table) == [(1, "a"), (2, "b")]
+
+    assert sorted(follow(table)) == [(3, "+I", 1, "c"), (3, "+I", 2, "b"), (3, "+I", 3, "d")]
 
 
 def test_full_compaction_tells_the_top_level_first(tmp_path: Path) -> None:

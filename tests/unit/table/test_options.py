@@ -9,7 +9,7 @@ import pytest
 from support.builders import catalog, keyed_table
 from support.faulty import files_below
 
-from desilt.table.errors import UnsupportedFeature
+from desilt.table.errors import InvalidRequest, UnsupportedFeature
 from desilt.table.options import TableOptions, parse_size
 from desilt.table.options_refused import ABSENT, ONLY, refuse_unsupported
 
@@ -231,4 +231,26 @@ def test_table_with_a_refused_option_is_not_made(tmp_path: Path, key: str, value
         keyed_table(tmp_path, options={key: value})
 
     assert files_below(str(tmp_path)) == frozenset()
+    assert catalog(tmp_path).tables() == ()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rowkind.field": "nowhere"},
+        {"rowkind.field": "k"},
+        {
+            "merge-engine": "aggregation",
+            "aggregation.remove-record-on-delete": "true",
+            "fields.v.ignore-retract": "true",
+        },
+    ],
+    ids=["unknown column", "no text", "contradiction"],
+)
+def test_what_the_library_refuses_at_the_first_write_is_not_made(
+    tmp_path: Path, options: Mapping[str, str]
+) -> None:
+    with pytest.raises(InvalidRequest):
+        keyed_table(tmp_path, options=options)
+
     assert catalog(tmp_path).tables() == ()

@@ -279,6 +279,26 @@ def test_rows_that_cannot(name: str) -> None:
     assert not row_by_row(TOGETHER[name])
 
 
+def test_values_that_are_given_as_a_series_are_no_other_rows() -> None:
+    values = pl.Series([1, 2], dtype=pl.Int32)
+
+    assert row_by_row(i.is_in(values))
+    assert row_by_row((i.cast(pl.Int64) + 1).is_in(values.cast(pl.Int64)) | s.is_in(["a"]))
+    assert not row_by_row(i.max().is_in(values))
+    assert not row_by_row(i == values)
+
+
+def test_what_polars_would_rewrite_is_not_taken_for_another_form(schema: TableSchema) -> None:
+    """Not distinct from null is null; as it stands, no value of it is known."""
+    null = pl.lit(None, dtype=pl.Int32)
+
+    assert parse(i.eq_missing(null), schema.polars) == Unknown()
+    assert parse(i.ne_missing(null), schema.polars) == Unknown()
+    assert trees(i.eq_missing(null), schema) == [IsNull("i")]
+    assert trees(i.ne_missing(null), schema) == [Not(IsNull("i"))]
+    assert points([parse(i.eq_missing(null), schema.polars)], "i", pl.Int32()) is None
+
+
 # --- values named one by one ----------------------------------------------------------------------
 
 POINTS: dict[str, tuple[pl.Expr, str, list[object] | None]] = {

@@ -10,8 +10,10 @@ from typing import Any
 
 import polars as pl
 import pytest
+from support.alter import set_options
 from support.builders import (
     append_table,
+    catalog,
     handle_on,
     keyed_table,
     kv,
@@ -378,3 +380,28 @@ def test_time_zones_are_converted_to_utc(tmp_path: Path) -> None:
     )
 
     assert table.scan().collect().item() == datetime(2026, 10, 1, 12, tzinfo=UTC)
+
+
+def test_a_partition_keeps_its_number_of_buckets_and_new_ones_take_the_new_number(
+    tmp_path: Path,
+) -> None:
+    table = catalog(tmp_path).create_table(
+        "db.t",
+        {"p": "INT NOT NULL", "k": "INT NOT NULL"},
+        primary_key=["p", "k"],
+        partition_by=["p"],
+        options={"bucket": "2"},
+    )
+    keys = {"p": pl.Int32, "k": pl.Int32}
+    table.write(pl.DataFrame({"p": [0] * 9, "k": range(9)}, schema=keys))
+    set_options(table, bucket="3")
+
+    table.write(pl.DataFrame({"p": [1] * 9, "k": range(9)}, schema=keys))
+
+    snapshot = table.handle.snapshots.latest()
+    assert snapshot is not None
+    live = MetadataReader(table.handle).live(snapshot)
+    assert set(live["total_buckets"]) == {2, 3}
+    with pytest.raises(InvalidRequest, match="bucket=3, found=2"):
+        table.write(pl.DataFrame({"p": [1, 0], "k": [10, 10]}, schema=keys))
+    assert table.scan().collect().height == 18
