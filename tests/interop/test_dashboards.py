@@ -245,6 +245,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         primary_key=["id"],
         options={"bucket": "2", "write-only": "true"},
     )
+    hidden = catalog.create_table(
+        "rec.states",
+        {"id": "BIGINT NOT NULL", "value": "STRING"},
+        primary_key=["id"],
+        options={"bucket": "1", "deletion-vectors.enabled": "true"},
+    )
+    hidden.write(pl.DataFrame({"id": [1], "value": ["a"]}))
     address = f"127.0.0.1:{free_port()}"
     config = folder / "desilt.yaml"
     config.write_text(
