@@ -19,6 +19,8 @@ from support.peers import Peer
 from support.players import Desilt, OfPeer, Player
 from support.reachable import changes_of, names_below, needed_by_all
 
+from desilt.daemon.service import WORKER_BASE_BYTES
+
 # What Java writes for a commit that loses a race stays; desilt's names have a part more.
 LOST_BY_JAVA = re.compile(r"manifest(-list)?-[0-9a-f-]{36}-\d+")
 every = pytest.mark.parametrize("name", NAMES)
@@ -42,6 +44,14 @@ def test_no_writer_met_an_error_and_the_daemon_ends_well(played: Played) -> None
     assert played.writer_errors == []
     assert played.exit_code == 0
     assert played.daemon.lines("tick.failed") == []
+
+
+def test_memory_stays_bounded(played: Played) -> None:
+    """Two workers with 128 MiB each for tasks, and a daemon that knows all tables."""
+    print(f"seconds {played.seconds}, most memory {played.rss_bytes_max}")
+
+    assert 0 < played.rss_bytes_max["worker"] < WORKER_BASE_BYTES + 2 * 128 * 2**20
+    assert 0 < played.rss_bytes_max["daemon"] < 512 * 2**20
 
 
 @every
