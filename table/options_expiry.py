@@ -6,12 +6,9 @@ Spec: maintenance §10.1, §10.3; reference classes ``CoreOptions``, ``options/E
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from .errors import UnsupportedFeature
-
-if TYPE_CHECKING:
-    from .options import TableOptions
+from .option_values import OptionValues
 
 RETAIN_MAX = 2**31 - 1
 """Paimon's word for no bound at all."""
@@ -25,7 +22,7 @@ _LIMIT = "snapshot.expire.limit"
 class ExpiryOptions:
     """Counts in snapshots, times in milliseconds; None where an option is absent."""
 
-    options: TableOptions
+    options: OptionValues
 
     @property
     def retain_min(self) -> int:

@@ -7,10 +7,8 @@ Spec: maintenance §2.2, §5.1; reference classes ``EarlyFullCompaction``,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .options import TableOptions
+from .option_values import OptionValues
 
 _COMMITS = "full-compaction.delta-commits"
 # Deprecated; Java makes commits of it by the interval of its checkpoints, whatever the producer.
@@ -21,7 +19,7 @@ _COMMITS_INTERVAL = "changelog-producer.compaction-interval"
 class FullOptions:
     """When everything is merged; None where an option is absent."""
 
-    options: TableOptions
+    options: OptionValues
 
     @property
     def commits(self) -> int | None:
@@ -53,7 +51,7 @@ class FullOptions:
 
     @property
     def _tells_when_full(self) -> bool:
-        return self.options.changelog_producer == "full-compaction"
+        return self.options.text("changelog-producer", "none").lower() == "full-compaction"
 
     def _bytes(self, key: str) -> int | None:
         return self.options.size(key, 0) if key in self.options.raw else None

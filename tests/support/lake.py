@@ -6,6 +6,7 @@ Histories are `steady` ones: what a reader must find does not depend on when any
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +69,7 @@ EXPIRING = Shape(
 
 
 @dataclass
-class Kept:
+class Kept(ABC):
     """A table, what is written to it and what it must hold; ``rules`` of keyed tables say how rows
     are compared."""
 
@@ -85,14 +86,14 @@ class Kept:
         if batch:
             player.write(self.shape, self.path, batch)
 
+    @abstractmethod
     def batch(self) -> Batch:
         """What is written next; `expected` has followed."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def expected(self) -> list[str]:
         """What a reader must find now (see `alike`)."""
-        raise NotImplementedError
 
     def alike(self, rows: Sequence[Row]) -> list[str]:
         """Rows that a reader found, to be compared with `expected`."""

@@ -10,7 +10,8 @@ from support.builders import catalog, keyed_table
 from support.faulty import files_below
 
 from desilt.table.errors import InvalidRequest, UnsupportedFeature
-from desilt.table.options import TableOptions, parse_size
+from desilt.table.option_values import parse_size
+from desilt.table.options import TableOptions
 from desilt.table.options_refused import ABSENT, ONLY, refuse_unsupported
 
 MIB = 1024 * 1024
