@@ -12,7 +12,7 @@ from contextlib import closing
 import numpy as np
 import polars as pl
 
-from .ahead import ahead
+from .ahead import Beside, ahead
 from .compaction_rules import CompactionRules, Wrapper
 from .decision import RewritePlan, SectionNames
 from .deletes import Vectors
@@ -116,10 +116,12 @@ class _KeyedRewrite:
     # --- merging ----------------------------------------------------------------------------------
 
     def _merged(self) -> Iterator[pl.DataFrame]:
-        for section in self._part.sections:
-            for frames in slices(self._runs(section), self._rule):
-                self._seen += sum(f.height for f in frames)
-                yield self._slice([self._unexpired(f) for f in frames])
+        with Beside() as checks:
+            for section in self._part.sections:
+                with closing(ahead(slices(self._runs(section), self._rule))) as read:
+                    for frames in read:
+                        self._seen += sum(f.height for f in frames)
+                        yield self._slice([self._unexpired(f) for f in frames], checks)
 
     def _runs(self, section: SectionNames) -> list[Iterator[pl.DataFrame]]:
         limit = self._context.chunk_bytes(len(section))
@@ -135,16 +137,17 @@ class _KeyedRewrite:
             return frame
         return frame.filter(expiry.keep(self._context.schema.column(expiry.column).type))
 
-    def _slice(self, frames: list[pl.DataFrame]) -> pl.DataFrame:
-        """One key range, merged; changes go to their writer on the way."""
+    def _slice(self, frames: list[pl.DataFrame], checks: Beside) -> pl.DataFrame:
+        """One key range, merged; changes go to their writer on the way. What must come of it is
+        found out meanwhile."""
         feed = feed_of(frames, self._rule)
         known: Mask | None = None
         if self._lookup is not None:
             more, known = self._looked_up(frames, feed, self._lookup)
             if len(more) > len(frames):
                 frames, feed = more, feed_of(more, self._rule)
+        checks.do(self._expected.observe, frames, self._known_keys(feed, known))
         changes = self._changes(feed, known)
-        self._expected.observe(frames, self._known_keys(feed, known))
         if self._side is not None:
             self._changelog.observe(changes.changelog)
             self._side.put(changes.changelog)

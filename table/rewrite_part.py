@@ -57,8 +57,11 @@ class PartContext:
         return columns or self.schema.names[:1]
 
     def chunk_bytes(self, runs: int) -> int:
-        """How much of each of so many runs may be decoded at a time."""
-        share = self.memory_bytes // (3 * max(1, runs))
+        """How much of each of so many runs may be decoded at a time.
+
+        A chunk and a half of each are held at the most; the rest is for what is merged.
+        """
+        share = self.memory_bytes * 2 // (5 * max(1, runs))
         return max(CHUNK_BYTES_MIN, min(CHUNK_BYTES_MAX, share))
 
     def run(self, names: Sequence[str], limit: int) -> Iterator[tuple[DataFile, pl.DataFrame]]:

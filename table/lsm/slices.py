@@ -9,6 +9,7 @@ then stays in the processor's caches, and the copies that it takes are small.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import polars as pl
@@ -39,7 +40,7 @@ class RunBuffer:
 
         Stopping at one row would cut a sliver each time two runs' chunks end near each other.
         """
-        while not self._exhausted and self.height < self._low_water:
+        while self.due:
             frame = next(self._frames, None)
             if frame is None:
                 self._exhausted = True
@@ -51,6 +52,11 @@ class RunBuffer:
                 frame = pl.concat([self._frame, frame], how="vertical")
                 order = pl.concat([self._order, order], how="vertical")
             self._frame, self._order = frame, order
+
+    @property
+    def due(self) -> bool:
+        """Whether more must be decoded before rows are taken."""
+        return not self._exhausted and self.height < self._low_water
 
     @property
     def height(self) -> int:
@@ -78,14 +84,16 @@ def slices(runs: Sequence[Iterator[pl.DataFrame]], rule: MergeRule) -> Iterator[
         runs: each ascending in key and without repeats, chunk by chunk.
     """
     buffers = [RunBuffer(frames, rule) for frames in runs]
-    while True:
-        for buffer in buffers:
-            buffer.fill()
-        filled = [b for b in buffers if b.height]
-        if not filled:
-            return
-        # A run whose chunks are all decoded still bounds the slice, which keeps slices even.
-        rows = max(1, SLICE_BYTES // (len(filled) * max(b.row_bytes for b in filled)))
-        bound = None if len(filled) == 1 else min(b.bound(rows) for b in filled)
-        frames = [f for b in filled if (f := b.take(bound)) is not None and f.height]
-        yield frames
+    # Runs of one size need their next chunks at once, and a chunk is decoded by one processor.
+    with ThreadPoolExecutor(pl.thread_pool_size(), thread_name_prefix="decode") as pool:
+        while True:
+            for _ in pool.map(RunBuffer.fill, [b for b in buffers if b.due]):
+                continue
+            filled = [b for b in buffers if b.height]
+            if not filled:
+                return
+            # A run whose chunks are all decoded still bounds the slice, which keeps slices even.
+            rows = max(1, SLICE_BYTES // (len(filled) * max(b.row_bytes for b in filled)))
+            bound = None if len(filled) == 1 else min(b.bound(rows) for b in filled)
+            frames = [f for b in filled if (f := b.take(bound)) is not None and f.height]
+            yield frames

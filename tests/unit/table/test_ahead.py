@@ -1,4 +1,4 @@
-"""Reading ahead keeps order and errors, and leaves no thread."""
+"""Reading ahead and calls beside keep order and errors, and leave no thread."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from desilt.table.ahead import ahead
+from desilt.table.ahead import Beside, ahead
 
 
 def _threads() -> int:
@@ -56,3 +56,55 @@ def test_ahead_leaves_no_thread_when_it_is_closed_early() -> None:
         next(read)
 
     assert _threads() == before
+
+
+def test_calls_beside_run_in_order_and_one_at_a_time() -> None:
+    running, most, done = 0, 0, list[int]()
+
+    def call(number: int) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        done.append(number)
+        running -= 1
+
+    with Beside() as beside:
+        for number in range(20):
+            beside.do(call, number)
+
+    assert done == list(range(20))
+    assert most == 1
+
+
+def test_the_caller_goes_on_while_a_call_runs_beside() -> None:
+    caller_went_on = threading.Event()
+
+    with Beside() as beside:
+        beside.do(lambda: caller_went_on.wait(10) or pytest.fail("nobody went on"))
+        caller_went_on.set()
+
+
+@pytest.mark.parametrize("then", ["do", "wait", "leave"])
+def test_what_a_call_beside_raises_is_raised_at_the_next_turn(then: str) -> None:
+    def fail() -> None:
+        raise KeyError("beside")
+
+    with pytest.raises(KeyError, match="beside"), Beside() as beside:  # noqa: PT012
+        beside.do(fail)
+        if then == "do":
+            beside.do(int)
+        elif then == "wait":
+            beside.wait()
+
+
+def test_leaving_with_an_error_keeps_that_error_and_no_thread() -> None:
+    before = threading.active_count()
+
+    def fail() -> None:
+        raise KeyError("beside")
+
+    with pytest.raises(ValueError, match="first"), Beside() as beside:  # noqa: PT012
+        beside.do(fail)
+        raise ValueError("first")
+
+    assert threading.active_count() == before

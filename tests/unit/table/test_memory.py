@@ -23,11 +23,11 @@ ROWS = 10 * BUDGET_BYTES // ROW_BYTES // RUNS + 1
 # What may be held at once:
 #   64 MiB   the budget: a chunk and a half of each run, decoded and waiting;
 #   64 MiB   the encoder: a row group of 32 MiB of rows, and the pages that it becomes;
-#   48 MiB   slices of 16 MiB: the joined rows of one, its winners, and the one merged ahead;
-#   88 MiB   half as much again, for what the allocator keeps and the decoder scribbles on.
+#   64 MiB   slices of 16 MiB: one cut ahead, the joined rows of one, its winners, one merged ahead;
+#   88 MiB   almost half as much again, for what the allocator keeps and decoders scribble on.
 # Reading back holds less: two chunks of 64 MiB in a quarter of the columns.
-# Measured 195 to 226 MiB on two cores; a bucket twice as large takes the same.
-BOUND_BYTES = (64 + 64 + 48 + 88) * MIB
+# Measured 215 to 250 MiB on two cores; a bucket twice as large takes the same.
+BOUND_BYTES = (64 + 64 + 64 + 88) * MIB
 
 
 def probe(*arguments: object) -> str:
