@@ -65,7 +65,7 @@ class Catalog:
         Raises:
             InvalidRequest: the warehouse does not exist.
         """
-        if not self._storage.exists(self.warehouse):
+        if not self._storage.is_directory(self.warehouse):
             raise InvalidRequest("warehouse does not exist", warehouse=self.warehouse)
         names: list[str] = []
         for database in self._storage.list(self.warehouse):
@@ -148,7 +148,7 @@ def open_table(path: str, *, storage: Storage | None = None, world: World | None
 
 
 def _opened(handle: TableHandle) -> Table:
-    if not handle.storage.exists(handle.root):
+    if not handle.storage.is_directory(handle.root):
         raise TableMissing("no table here", table=handle.name, path=handle.root)
     with naming(handle.name):
         check_table(handle.latest_schema())

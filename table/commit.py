@@ -303,7 +303,7 @@ class _Attempts:
                 raise CommitConflict("the table has no snapshot any more", premise="inputs live")
             self._check(base, schema)
         content = self._files.snapshot(base, schema)
-        return self._publish(1 if base is None else base.id + 1, content)
+        return self._publish(base, content)
 
     def _check(self, base: Snapshot, schema: TableSchema) -> None:
         live = self._reader.live(base)
@@ -314,10 +314,12 @@ class _Attempts:
                 key_types = schema.types(schema.trimmed_keys)
                 check_levels(self._request.entries, premises, live, key_types)
 
-    def _publish(self, snapshot_id: int, content: bytes) -> Snapshot | None:
-        path = paths.snapshot_file(self._handle.root, snapshot_id)
+    def _publish(self, base: Snapshot | None, content: bytes) -> Snapshot | None:
+        handle = self._handle
+        snapshot_id, before = (1, None) if base is None else (base.id + 1, base.content)
+        path = paths.snapshot_file(handle.root, snapshot_id)
         try:
-            created = self._handle.storage.create(path, content)
+            created = handle.publisher.publish(handle.place, snapshot_id, content, before)
         except StorageUnavailable as error:
             created = self._find_out(path, content, error)
         if not created:

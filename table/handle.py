@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from . import paths
 from .errors import CorruptTable, FileMissing, TableMissing
+from .publish import ByCreation, Place, Publisher
 from .schema import TableSchema, load_schema
 from .snapshot import SnapshotStore
 from .storage import Storage
@@ -40,12 +41,21 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class TableHandle:
-    """Name ("db.table"), root path without a trailing slash, store, and world of one table."""
+    """Name ("db.table"), root path without a trailing slash, store, and world of one table.
+
+    ``publisher``: how its snapshots become visible; the catalog says.
+    """
 
     name: str
     root: str
     storage: Storage
     world: World = field(default_factory=World)
+    publisher: Publisher = field(default_factory=ByCreation)
+
+    @property
+    def place(self) -> Place:
+        """What a publisher needs to know."""
+        return Place(self.name, self.root, self.storage)
 
     @property
     def snapshots(self) -> SnapshotStore:

@@ -23,8 +23,9 @@ from ..errors import BadData, CorruptTable, FileMissing, StorageUnavailable, fir
 from ..nested import leaves
 from ..options import TableOptions
 from ..schema import Field
-from ..storage import Storage
+from ..storage import Ranges, Storage
 from .arrays import encodable, hides_nulls
+from .parquet_ranges import fetch_footer, next_rows, ranges_of
 
 T = TypeVar("T")
 Codec = Literal["zstd", "snappy", "lz4", "gzip", "uncompressed"]
@@ -62,6 +63,8 @@ class ParquetSource:
     def __init__(self, storage: Storage, path: str) -> None:
         self._path = path
         self._source = storage.open_source(path)
+        if isinstance(self._source, Ranges):
+            fetch_footer(self._source, path)
         self.metadata = self._guarded(lambda: pq.read_metadata(self._rewound()))
         names = self._guarded(lambda: self.metadata.schema.to_arrow_schema().names)
         self.columns: frozenset[str] = frozenset(names)
@@ -112,6 +115,8 @@ class ParquetSource:
             BadData: a timestamp of precision 7–9 that lies outside the years 1678 to 2262.
         """
 
+        self._fetch(chunk, columns)
+
         def load() -> pl.DataFrame:
             lazy = pl.scan_parquet(self._rewound(), glob=False, hive_partitioning=False)
             if chunk is not None:
@@ -130,11 +135,24 @@ class ParquetSource:
 
     def lazy(self) -> pl.LazyFrame:
         """The whole file as a lazy frame, for pushed-down predicates."""
+        self._fetch(None, None)
         return self._guarded(
             lambda: pl.scan_parquet(self._rewound(), glob=False, hive_partitioning=False)
         )
 
+    def _fetch(self, chunk: Chunk | None, columns: Sequence[str] | None) -> None:
+        """Have the bytes there that are about to be read, if they are elsewhere."""
+        if not isinstance(self._source, Ranges):
+            return
+        wanted = None if columns is None else set(columns)
+        rows = None if chunk is None else (chunk.offset, chunk.offset + chunk.rows)
+        following = None if rows is None else next_rows(self.metadata, rows)
+        ahead = [] if following is None else ranges_of(self.metadata, following, wanted)
+        self._source.fetch(ranges_of(self.metadata, rows, wanted), ahead)
+
     def _rewound(self) -> Any:
+        if isinstance(self._source, Ranges):
+            return self._source.path
         if not isinstance(self._source, str):
             self._source.seek(0)
         return self._source

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from .base import Directories, FileStatus, Sink, Storage
+from .base import Directories, FileStatus, Ranges, Sink, Storage
 from .local import TEMPORARY_SUFFIX, LocalStorage
 
-__all__ = ["TEMPORARY_SUFFIX", "Directories", "FileStatus", "LocalStorage", "Sink", "Storage"]
+__all__ = [
+    "TEMPORARY_SUFFIX",
+    "Directories",
+    "FileStatus",
+    "LocalStorage",
+    "Ranges",
+    "Sink",
+    "Storage",
+]

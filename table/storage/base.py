@@ -6,7 +6,7 @@ a *sink* to stream into. Paths are absolute text with forward slashes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol, runtime_checkable
 
@@ -38,6 +38,34 @@ class Sink(Protocol):
     def abort(self) -> None: ...
 
 
+@runtime_checkable
+class Ranges(Protocol):
+    """A remote file as a local one that is fetched in pieces; what was not fetched reads as zeros.
+
+    ``path``: of the local file; ``size_bytes``: of the whole file.
+    """
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    def fetch(
+        self, ranges: Sequence[tuple[int, int]], ahead: Sequence[tuple[int, int]] = ()
+    ) -> None:
+        """Return when these ranges (first byte, byte after the last) are there.
+
+        Args:
+            ahead: ranges that will be asked for next; they are begun.
+
+        Raises:
+            FileMissing: it was deleted since it was opened.
+            StorageUnavailable: the store fails, or the scratch folder is full.
+        """
+        ...
+
+
 class Storage(Protocol):
     """What desilt needs of a store.
 
@@ -45,14 +73,36 @@ class Storage(Protocol):
     raises FileMissing.
     """
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests at a time hide the store's latency; 1 where there is none."""
+        ...
+
     def read(self, path: str) -> bytes:
         """The whole file."""
         ...
 
-    def exists(self, path: str) -> bool: ...
+    def exists(self, path: str) -> bool:
+        """Whether there is a file; for folders see `is_directory`."""
+        ...
+
+    def is_directory(self, path: str) -> bool:
+        """Whether anything is below; object stores know no empty folders."""
+        ...
 
     def list(self, directory: str) -> tuple[FileStatus, ...]:
         """Entries sorted by name, not recursive; a missing directory is empty."""
+        ...
+
+    def walk(self, directory: str) -> Iterator[tuple[str, FileStatus]]:
+        """Every file below, however deep, with its path relative to the directory; in no order.
+
+        What comes or goes meanwhile may be missed or be gone; a missing directory is empty.
+        """
+        ...
+
+    def exclusive(self, path: str) -> bool:
+        """Whether `create` beside this path is known to refuse what exists, whoever made it."""
         ...
 
     def create(self, path: str, data: bytes) -> bool:
@@ -67,8 +117,9 @@ class Storage(Protocol):
         """Remove files; missing ones are fine."""
         ...
 
-    def open_source(self, path: str) -> str | BinaryIO:
-        """What Polars and pyarrow read a data file from: a local path, or a seekable file."""
+    def open_source(self, path: str) -> str | BinaryIO | Ranges:
+        """What Polars and pyarrow read a data file from: a local path, a seekable file, or a local
+        file whose ranges are there once they were fetched."""
         ...
 
     def open_sink(self, path: str) -> Sink:

@@ -92,9 +92,18 @@ class LocalStorage:
         with _translated("read", path), open(path, "rb") as file:
             return file.read()
 
+    @property
+    def in_flight(self) -> int:
+        """One after the other: a disk answers at once."""
+        return 1
+
     def exists(self, path: str) -> bool:
         with _translated("look at", path):
             return os.path.lexists(path)
+
+    def is_directory(self, path: str) -> bool:
+        with _translated("look at", path):
+            return os.path.isdir(path)
 
     def list(self, directory: str) -> tuple[FileStatus, ...]:
         try:
@@ -106,6 +115,21 @@ class LocalStorage:
             raise StorageUnavailable(
                 "cannot list", reason=error.strerror, file=directory
             ) from error
+
+    def walk(self, directory: str) -> Iterator[tuple[str, FileStatus]]:
+        waiting = [""]
+        while waiting:
+            folder = waiting.pop()
+            for status in self.list(f"{directory}/{folder}".rstrip("/")):
+                below = f"{folder}/{status.name}" if folder else status.name
+                if status.is_dir:
+                    waiting.append(below)
+                else:
+                    yield below, status
+
+    def exclusive(self, path: str) -> bool:
+        """A hard link is never made over a file."""
+        return True
 
     def create(self, path: str, data: bytes) -> bool:
         with _translated("create", path), self._temporary(path, data) as temporary:

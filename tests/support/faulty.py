@@ -17,13 +17,13 @@ import errno
 import io
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar, cast
 
 from desilt.table.errors import StorageUnavailable
-from desilt.table.storage import FileStatus, LocalStorage, Sink, Storage
+from desilt.table.storage import FileStatus, LocalStorage, Ranges, Sink, Storage
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -123,6 +123,19 @@ class FaultyStorage:
 
     # --- the interface --------------------------------------------------------------------------
 
+    @property
+    def in_flight(self) -> int:
+        return self.inner.in_flight
+
+    def exclusive(self, path: str) -> bool:
+        return self.inner.exclusive(path)
+
+    def is_directory(self, path: str) -> bool:
+        return self._call("is_directory", path, lambda: self.inner.is_directory(path))
+
+    def walk(self, directory: str) -> Iterator[tuple[str, FileStatus]]:
+        return self._call("walk", directory, lambda: iter(tuple(self.inner.walk(directory))))
+
     def read(self, path: str) -> bytes:
         return self._call("read", path, lambda: self.inner.read(path))
 
@@ -142,7 +155,7 @@ class FaultyStorage:
         for path in paths:
             self._call("delete", path, partial(self.inner.delete, [path]))
 
-    def open_source(self, path: str) -> str | BinaryIO:
+    def open_source(self, path: str) -> str | BinaryIO | Ranges:
         return self._call("open_source", path, lambda: self.inner.open_source(path))
 
     def open_sink(self, path: str) -> Sink:

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -21,7 +21,7 @@ from desilt.table.manifest.codec import ManifestMeta, write_manifest, write_mani
 from desilt.table.manifest.entry import EntryKind, ManifestEntry, entries_frame
 from desilt.table.metadata import MetadataReader
 from desilt.table.snapshot import Snapshot, dump_snapshot, load_snapshot
-from desilt.table.storage import FileStatus, LocalStorage, Sink, Storage
+from desilt.table.storage import FileStatus, LocalStorage, Ranges, Sink, Storage
 from desilt.table.table import Table
 
 from .builders import ManualClock, reopened
@@ -61,7 +61,20 @@ class RefStorage:
     def delete(self, paths: Sequence[str]) -> None:
         self.inner.delete([self._at(path) for path in paths])
 
-    def open_source(self, path: str) -> str | BinaryIO:
+    @property
+    def in_flight(self) -> int:
+        return self.inner.in_flight
+
+    def exclusive(self, path: str) -> bool:
+        return self.inner.exclusive(self._at(path))
+
+    def is_directory(self, path: str) -> bool:
+        return self.inner.is_directory(self._at(path))
+
+    def walk(self, directory: str) -> Iterator[tuple[str, FileStatus]]:
+        return self.inner.walk(self._at(directory))
+
+    def open_source(self, path: str) -> str | BinaryIO | Ranges:
         return self.inner.open_source(self._at(path))
 
     def open_sink(self, path: str) -> Sink:

@@ -1,0 +1,98 @@
+"""How a snapshot becomes visible: by making its file, under a catalog's lock, or by a server.
+
+The file is made exclusively, whoever else tries at the same time. Where the store cannot promise
+that, a catalog's lock must; without one there is no safe way, and nothing is published.
+
+Spec: format §13.1, §16; reference classes ``catalog/RenamingSnapshotCommit``, ``operation/Lock``.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from . import paths
+from .errors import UnsupportedFeature
+from .storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The table that is published to: its name, its root, its store."""
+
+    table: str
+    root: str
+    storage: Storage
+
+
+class Publisher(Protocol):
+    """Makes snapshots visible."""
+
+    def publish(self, place: Place, snapshot_id: int, content: bytes, base: bytes | None) -> bool:
+        """Whether the snapshot with this content is now the table's; False: the race is lost.
+
+        Args:
+            base: content of the snapshot that was built on; None: there was none.
+
+        Raises:
+            StorageUnavailable: it failed, and may have been published all the same.
+            UnsupportedFeature: there is no safe way.
+        """
+        ...
+
+    def alone(self, place: Place) -> AbstractContextManager[None]:
+        """While inside, nobody publishes who takes the same lock; where there is none, nothing."""
+        ...
+
+
+class Lock(Protocol):
+    """A catalog's lock on one table, by its name ``db.table``."""
+
+    def held(self, table: str) -> AbstractContextManager[None]:
+        """Hold it.
+
+        Raises:
+            StorageUnavailable: it cannot be had in time, or its database fails.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Nothing(AbstractContextManager[None]):
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ByCreation:
+    """The file is created exclusively."""
+
+    def publish(self, place: Place, snapshot_id: int, content: bytes, base: bytes | None) -> bool:
+        path = paths.snapshot_file(place.root, snapshot_id)
+        if not place.storage.exclusive(path):
+            raise UnsupportedFeature(
+                "the store ignores conditional puts: writing needs a catalog with a lock",
+                table=place.table,
+                file=path,
+            )
+        return place.storage.create(path, content)
+
+    def alone(self, place: Place) -> AbstractContextManager[None]:
+        return _Nothing()
+
+
+@dataclass(frozen=True, slots=True)
+class UnderLock:
+    """As `ByCreation`, with the catalog's lock held: for writers that only look before they write,
+    and stores that create nothing exclusively."""
+
+    lock: Lock
+
+    def publish(self, place: Place, snapshot_id: int, content: bytes, base: bytes | None) -> bool:
+        path = paths.snapshot_file(place.root, snapshot_id)
+        with self.lock.held(place.table):
+            return not place.storage.exists(path) and place.storage.create(path, content)
+
+    def alone(self, place: Place) -> AbstractContextManager[None]:
+        return self.lock.held(place.table)
