@@ -3,7 +3,6 @@
 # object gateway (an S3 server) and, where the machine has none, PostgreSQL.
 #
 #   scripts/setup_servers.sh          fetch what is missing (a moment when nothing is)
-#   DESILT_OWN_POSTGRES=1 scripts/setup_servers.sh     fetch PostgreSQL even so
 #
 # Both come from Debian's packages, with all they depend on that the machine lacks: unpacked, not
 # installed, so nothing on the machine changes and no root is needed (only `apt-get update`, on a
@@ -23,10 +22,12 @@ scratch=""
 cleanup() { [ -z "$scratch" ] || rm -rf "$scratch"; }
 trap cleanup EXIT
 
-# What apt would install for packages $@: name=version, one a line; updates of what is there not.
+# What packages $@ need on an empty machine, less what this one has; one a line.
 missing_packages() {
-  apt-get -s -q --no-install-recommends install "$@" |
-    awk '$1 == "Inst" && $3 !~ /^\[/ { print $2 "=" substr($3, 2) }'
+  apt-get -s -q -o Dir::State::status=/dev/null --no-install-recommends install "$@" |
+    awk '$1 == "Inst" { print $2 }' | sort -u |
+    comm -23 - <(dpkg-query -W -f '${db:Status-Status} ${Package}\n' |
+      awk '$1 == "installed" { print $2 }' | sort -u)
 }
 
 download() { # download PACKAGE...: with their missing dependencies, into the current directory
@@ -89,17 +90,15 @@ installed_postgres() {
 # build/servers/postgres-bin is a link to the folder of the programs, wherever they come from.
 setup_postgres() {
   local home="$servers/postgres" link="$servers/postgres-bin" found=""
-  [ -x "$link/postgres" ] && [ -x "$link/initdb" ] &&
-    [ "${DESILT_OWN_POSTGRES:-0}" != 1 -o -d "$home" ] && return
-  [ "${DESILT_OWN_POSTGRES:-0}" = 1 ] || found="$(installed_postgres)"
+  [ -x "$link/postgres" ] && [ -x "$link/initdb" ] && return
+  found="$(installed_postgres)"
   if [ -z "$found" ]; then
     fetch postgres postgresql
-    found="$(dirname "$(ls -d "$home"/usr/lib/postgresql/*/bin/postgres | head -n 1)")"
-    found="../servers/${found#"$servers"/}"
+    found="$(cd "$servers" && dirname postgres/usr/lib/postgresql/*/bin/postgres)"
   fi
   ln -sfn "$found" "$link"
   LD_LIBRARY_PATH="$(libraries "$home")" "$link/postgres" --version >/dev/null ||
-    die "PostgreSQL in $found does not run"
+    die "PostgreSQL of $found does not run"
 }
 
 mkdir -p "$servers"

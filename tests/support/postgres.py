@@ -74,7 +74,7 @@ def postgres() -> Generator[Postgres, None, None]:
     """A server with empty databases, as long as the block lasts."""
     programs = servers_home("postgres-bin")
     user = "nobody" if os.geteuid() == 0 else None  # it refuses to run as root
-    env = {"LD_LIBRARY_PATH": library_path(programs.parents[3])}
+    env = {"LD_LIBRARY_PATH": library_path(programs.parents[4])}
     with server_folder("postgres") as folder:
         if user:
             shutil.chown(folder, user)

@@ -82,9 +82,10 @@ class Rgw:
         self, user: S3User, *, max_size: int = -1, max_objects: int = -1, enabled: bool = True
     ) -> None:
         """Limits the bytes and the objects of all of a user's buckets; -1 is no limit."""
-        limits = {"enabled": enabled, "max_size": max_size, "max_objects": max_objects}
-        query = {"quota": "", "uid": user.name, "quota-type": "user"}
-        self.admin("PUT", "/admin/user", query, json.dumps(limits).encode())
+        # As parameters: of bodies the gateway takes signatures of version 4 only where S3 has them.
+        query: dict[str, object] = {"quota": "", "uid": user.name, "quota-type": "user"}
+        limits = {"max-size": max_size, "max-objects": max_objects, "enabled": str(enabled).lower()}
+        self.admin("PUT", "/admin/user", {**query, **limits})
 
     def put_user_policy(self, user: S3User, name: str, policy: Mapping[str, Any]) -> None:
         """Gives a user an IAM policy (PutUserPolicy)."""
@@ -126,22 +127,22 @@ class Rgw:
                     },
                 )
 
-    def admin(self, method: str, path: str, query: Mapping[str, object], body: bytes = b"") -> Any:
+    def admin(self, method: str, path: str, query: Mapping[str, object]) -> Any:
         """A request of the gateway's admin API; the answer's JSON, None when it has none."""
         url = f"{self.endpoint}{path}?{urlencode({**query, 'format': 'json'})}"
-        answer = self._signed(method, url, body)
+        answer = self._signed(method, url)
         return json.loads(answer) if answer.strip() else None
 
     def _post(self, **query: str) -> None:
-        self._signed("POST", f"{self.endpoint}/?{urlencode(query, quote_via=quote)}", b"")
+        self._signed("POST", f"{self.endpoint}/?{urlencode(query, quote_via=quote)}")
 
-    def _signed(self, method: str, url: str, body: bytes) -> bytes:
-        request = AWSRequest(method=method, url=url, data=body)
+    def _signed(self, method: str, url: str) -> bytes:
+        request = AWSRequest(method=method, url=url)
         credentials = Credentials(self.access_key, self.secret_key)
         S3SigV4Auth(credentials, "s3", self.region).add_auth(request)
         headers = {key: str(value) for key, value in request.headers.items()}
         with urllib3.PoolManager(retries=False, timeout=30) as pool:
-            answer = pool.request(method, url, headers=headers, body=body)
+            answer = pool.request(method, url, headers=headers)
         if answer.status >= 300:
             raise ServerError(f"{method} {url} status={answer.status} {answer.data[:500]!r}")
         return answer.data
@@ -200,6 +201,12 @@ class _Cluster:
         return str(self.home / "usr" / "bin" / name)
 
     @property
+    def python(self) -> str:
+        """Debian's Python, which the modules of the packages are made for."""
+        own = Path(self.program("python3"))
+        return str(own if own.exists() else "/usr/bin/python3")
+
+    @property
     def env(self) -> dict[str, str]:
         return {"LD_LIBRARY_PATH": library_path(self.home)}
 
@@ -246,7 +253,6 @@ mon_data_avail_warn = 1
 osd_data = {folder}/osd
 osd_objectstore = memstore
 memstore_device_bytes = 4294967296
-osd_max_object_name_len = 1024
 [client.rgw]
 rgw_frontends = beast endpoint=127.0.0.1:{self.port}
 rgw_thread_pool_size = 128
@@ -276,10 +282,9 @@ def _conf_value(folder: Path, key: str) -> str:
 def _make_osd(cluster: _Cluster, folder: Path) -> None:
     conf, own = str(folder / "ceph.conf"), str(uuid.uuid4())
     (folder / "osd").mkdir()
-    python = {"PYTHONPATH": str(cluster.home / "usr" / "lib" / "python3" / "dist-packages")}
-    run_tool(
-        [cluster.program("ceph"), "-c", conf, "osd", "new", own], env={**cluster.env, **python}
-    )
+    command = [cluster.python, cluster.program("ceph"), "-c", conf, "osd", "new", own]
+    modules = str(cluster.home / "usr" / "lib" / "python3" / "dist-packages")
+    run_tool(command, env={**cluster.env, "PYTHONPATH": modules})
     mkfs = [cluster.program("ceph-osd"), "-c", conf, "-i", "0", "--mkfs", "--osd-uuid", own]
     run_tool(mkfs, env=cluster.env)
 
