@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
-from botocore.exceptions import ClientError
+import pytest
+from botocore.exceptions import BotoCoreError, ClientError
+from support.proxy import HttpProxy
+from support.proxy_faults import LostAnswer, Match
 from support.servers import Postgres, Rgw, http_status
 
 RACERS = 20
@@ -54,6 +58,35 @@ def test_a_quota_refuses_what_is_too_much(s3_server: Rgw, bucket: str) -> None:
     s3_server.set_quota(user, max_objects=1)
     assert status(lambda: client.put_object(Bucket=own, Key="1", Body=b"1")) == 200
     assert status(lambda: client.put_object(Bucket=own, Key="2", Body=b"1")) == 403
+
+
+def test_signatures_stay_good_through_the_proxy(s3_server: Rgw, bucket: str) -> None:
+    with HttpProxy(s3_server.endpoint) as proxy:
+        client = s3_server.client(endpoint=proxy.endpoint)
+        client.upload_fileobj(io.BytesIO(bytes(20 << 20)), bucket, "big key+ü/1")
+        assert client.head_object(Bucket=bucket, Key="big key+ü/1")["ContentLength"] == 20 << 20
+        listed = client.list_objects_v2(Bucket=bucket, Prefix="big key+")
+        assert [one.get("Size") for one in listed.get("Contents", [])] == [20 << 20]
+        copy = {"Bucket": bucket, "Key": "big key+ü/1"}
+        client.copy_object(Bucket=bucket, Key="copy", CopySource=copy)  # type: ignore[arg-type]
+        client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "copy"}]})
+        kinds = proxy.counts()
+        assert kinds.pop("UPLOAD_PART") == 3
+        once = ("UPLOAD_CREATE", "UPLOAD_COMPLETE", "HEAD", "LIST", "COPY", "DELETE_MANY")
+        assert kinds == dict.fromkeys(once, 1)
+
+
+def test_a_lost_answer_is_a_commit_all_the_same(s3_server: Rgw, bucket: str) -> None:
+    with HttpProxy(s3_server.endpoint) as proxy:
+        client = s3_server.client(endpoint=proxy.endpoint)
+        proxy.on(Match(kind="PUT", path="snapshot-1$"), LostAnswer())
+        with pytest.raises(BotoCoreError):
+            client.put_object(Bucket=bucket, Key="snapshot-1", Body=b"1", IfNoneMatch="*")
+        again = status(
+            lambda: client.put_object(Bucket=bucket, Key="snapshot-1", Body=b"2", IfNoneMatch="*")
+        )
+        assert again == 412
+        assert client.get_object(Bucket=bucket, Key="snapshot-1")["Body"].read() == b"1"
 
 
 def policy(bucket: str, *actions: str) -> dict[str, object]:
