@@ -1,4 +1,5 @@
-"""A warehouse on a file system: databases are folders ``<db>.db``, tables folders with a schema.
+"""A warehouse in a folder or a bucket: databases are folders ``<db>.db``, tables folders with a
+schema.
 
 Foreign files are ignored. Spec: format §1.1, §16.
 """
@@ -7,15 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 from . import paths
 from .datatypes import DataType
-from .errors import InvalidRequest, TableMissing, UnsupportedFeature, naming
+from .errors import InvalidRequest, TableMissing, naming
 from .handle import TableHandle, World
 from .schema import columns_of, dump_schema, new_schema
-from .storage import LocalStorage, Storage
+from .storage import Storage, StoreOptions, normal_path, open_storage
 from .supported import check_table
 from .table import Table
 
@@ -23,40 +22,24 @@ _NAME = re.compile(r"[^\s./\\$\x00-\x1f][^/\\.$\x00-\x1f]*")
 SCHEMA_PREFIX = "schema-"
 
 
-def local_path(uri: str) -> str:
-    """The absolute path that a plain path or ``file:`` URI means.
-
-    Raises:
-        UnsupportedFeature: another scheme.
-        InvalidRequest: no path, or one on another host.
-    """
-    parsed = urlparse(uri)
-    if parsed.scheme == "file" and parsed.netloc not in ("", "localhost"):
-        raise InvalidRequest("a file URI has three slashes", uri=uri)
-    if parsed.scheme in ("", "file"):
-        path = unquote(parsed.path) if parsed.scheme == "file" else uri
-        if not path.strip():
-            raise InvalidRequest("the path is empty", uri=repr(uri))
-        return _absolute(path)
-    raise UnsupportedFeature("warehouse scheme is not supported", scheme=parsed.scheme, uri=uri)
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute()).rstrip("/") or "/"
-
-
 class Catalog:
     """Tables below one warehouse folder.
 
     Args:
-        uri: plain path or ``file:`` URI.
+        uri: plain path, ``file:`` or ``s3:`` URI.
+        store: how an object store is spoken to; what it leaves out the environment says.
     """
 
     def __init__(
-        self, uri: str, *, storage: Storage | None = None, world: World | None = None
+        self,
+        uri: str,
+        *,
+        storage: Storage | None = None,
+        world: World | None = None,
+        store: StoreOptions | None = None,
     ) -> None:
-        self.warehouse = local_path(uri)
-        self._storage: Storage = storage or LocalStorage()
+        self.warehouse = normal_path(uri)
+        self._storage: Storage = storage or open_storage(self.warehouse, store)
         self._world = world or World()
 
     def tables(self) -> tuple[str, ...]:
@@ -134,16 +117,23 @@ class Catalog:
         return f"{self.warehouse}/{database}.db/{table}"
 
 
-def open_table(path: str, *, storage: Storage | None = None, world: World | None = None) -> Table:
-    """The table at this path, such as ``/lake/rec.db/events``.
+def open_table(
+    path: str,
+    *,
+    storage: Storage | None = None,
+    world: World | None = None,
+    store: StoreOptions | None = None,
+) -> Table:
+    """The table at this path, such as ``/lake/rec.db/events`` or ``s3://lake/rec.db/events``.
 
     Raises:
         TableMissing, UnsupportedFeature, CorruptTable: as named.
     """
-    root = local_path(path)
+    root = normal_path(path)
     parent, _, table = root.rpartition("/")
     database = parent.rpartition("/")[2].removesuffix(".db")
-    handle = TableHandle(f"{database}.{table}", root, storage or LocalStorage(), world or World())
+    storage = storage or open_storage(root, store)
+    handle = TableHandle(f"{database}.{table}", root, storage, world or World())
     return _opened(handle)
 
 

@@ -335,6 +335,10 @@ class _Attempts:
         try:
             return self._handle.storage.read(path) == content
         except FileMissing:
+            if error.context.get("in_doubt"):
+                raise OutcomeUnknown(
+                    "a publish may still arrive", file=path, table=self._handle.name
+                ) from error
             raise error from None  # it was never made
         except StorageUnavailable as again:
             raise OutcomeUnknown(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .base import Directories, FileStatus, Ranges, Sink, Storage
 from .local import TEMPORARY_SUFFIX, LocalStorage
+from .opening import is_remote, normal_path, open_storage
+from .options import StoreOptions
 
 __all__ = [
     "TEMPORARY_SUFFIX",
@@ -13,4 +15,8 @@ __all__ = [
     "Ranges",
     "Sink",
     "Storage",
+    "StoreOptions",
+    "is_remote",
+    "normal_path",
+    "open_storage",
 ]
