@@ -19,6 +19,7 @@ from .cmd_explain import explain
 from .cmd_resume import resume
 from .cmd_run import run
 from .cmd_scan import scan
+from .cmd_tables import tables
 
 app = typer.Typer(
     name="desilt",
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for _name, _command in (
+    ("tables", tables),
     ("scan", scan),
     ("explain", explain),
     ("compact", compact),

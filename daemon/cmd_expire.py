@@ -13,7 +13,6 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from ..table.catalog import Catalog
 from ..table.errors import InvalidRequest, naming
 from ..table.expire import (
     ExpiryPlan,
@@ -25,16 +24,20 @@ from ..table.expire import (
     plan_expiry,
 )
 from ..table.handle import TableHandle
+from .catalogs import chosen, open_catalog
 from .console import finish, print_json, print_rows
 from .errors import UsageError
+from .flags import AsJson, CatalogName, ConfigFile, DryRun, OneTable, Warehouse
 from .units import parse_duration
 
 T = TypeVar("T")
 
 
 def expire_snapshots(
-    warehouse: Annotated[str, typer.Option("--warehouse", help="Path or file:// URI.")],
-    table: Annotated[str, typer.Option("--table", help="DB.T")],
+    table: OneTable,
+    warehouse: Warehouse = None,
+    config: ConfigFile = None,
+    catalog: CatalogName = None,
     retain_max: Annotated[
         int | None, typer.Option("--retain-max", min=1, help="Keep at most so many snapshots.")
     ] = None,
@@ -48,15 +51,15 @@ def expire_snapshots(
     retain_age: Annotated[
         str | None, typer.Option("--retain-age", help="Keep what is younger, as 90m, 12h or 7d.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON alone on stdout.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Drop old snapshots; bounds that are not given are the table's own."""
 
     def command() -> int:
         age = _age_millis(older_than, retain_age)
         override = Override(retain_min, retain_max, age)
-        handle = Catalog(warehouse).handle(table)
+        handle = open_catalog(chosen(warehouse, config, catalog)).handle(table)
         with naming(handle.name):
             if dry_run:
                 return run_dry(handle, override, as_json=as_json)

@@ -14,7 +14,7 @@ from .datatypes import DataType
 from .errors import InvalidRequest, TableMissing, naming
 from .handle import TableHandle, World
 from .schema import columns_of, dump_schema, new_schema
-from .storage import Storage, StoreOptions, normal_path, open_storage
+from .storage import Storage, StoreOptions, is_remote, normal_path, open_storage
 from .supported import check_table
 from .table import Table
 
@@ -39,34 +39,34 @@ class Catalog:
         store: StoreOptions | None = None,
     ) -> None:
         self.warehouse = normal_path(uri)
-        self._storage: Storage = storage or open_storage(self.warehouse, store)
+        self.storage: Storage = storage or open_storage(self.warehouse, store)
         self._world = world or World()
 
     def tables(self) -> tuple[str, ...]:
         """Names ``db.table`` of all tables, sorted.
 
         Raises:
-            InvalidRequest: the warehouse does not exist.
+            InvalidRequest: the warehouse does not exist; one in a bucket may be empty.
         """
-        if not self._storage.is_directory(self.warehouse):
+        if not is_remote(self.warehouse) and not self.storage.is_directory(self.warehouse):
             raise InvalidRequest("warehouse does not exist", warehouse=self.warehouse)
         names: list[str] = []
-        for database in self._storage.list(self.warehouse):
+        for database in self.storage.list(self.warehouse):
             if not database.is_dir or not database.name.endswith(".db"):
                 continue
             folder = f"{self.warehouse}/{database.name}"
-            for entry in self._storage.list(folder):
+            for entry in self.storage.list(folder):
                 if entry.is_dir and self._is_table(f"{folder}/{entry.name}"):
                     names.append(f"{database.name.removesuffix('.db')}.{entry.name}")
         return tuple(sorted(names))
 
     def _is_table(self, root: str) -> bool:
-        found = self._storage.list(paths.schema_dir(root))
+        found = self.storage.list(paths.schema_dir(root))
         return any(s.name.startswith(SCHEMA_PREFIX) for s in found)
 
     def handle(self, name: str) -> TableHandle:
         """Where the table called ``db.table`` is; it may not exist."""
-        return TableHandle(name, self._root(name), self._storage, self._world)
+        return TableHandle(name, self._root(name), self.storage, self._world)
 
     def table(self, name: str) -> Table:
         """The table called ``db.table``.
@@ -104,7 +104,7 @@ class Catalog:
                 time_millis=self._world.now_millis(),
             )
             check_table(made)
-        if self._is_table(handle.root) or not self._storage.create(
+        if self._is_table(handle.root) or not self.storage.create(
             paths.schema_file(handle.root, 0), dump_schema(made)
         ):
             raise InvalidRequest("table exists already", table=name)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 OPERATIONS = ("GET", "HEAD", "LIST", "PUT", "DELETE")
 """As they are billed; the requests of multipart uploads are PUTs."""
@@ -16,6 +16,9 @@ OPERATIONS = ("GET", "HEAD", "LIST", "PUT", "DELETE")
 OUTCOMES = ("ok", "refused", "throttled", "failed")
 """``refused``: an answer that says no (missing, exists already, not allowed); ``throttled``: come
 again later; ``failed``: an error of the store or the network. Each attempt counts."""
+
+
+Rows: TypeAlias = Sequence[tuple[str, str, str, int]]
 
 
 class Asked(NamedTuple):
@@ -32,6 +35,22 @@ class Counts(NamedTuple):
     requests: Mapping[Asked, int]
     read_bytes: Mapping[str, int]
     written_bytes: Mapping[str, int]
+
+    def as_rows(self) -> list[tuple[str, str, str, int]]:
+        """As plain data; bytes are rows without an outcome."""
+        rows = [(a.bucket, a.operation, a.outcome, n) for a, n in self.requests.items()]
+        for name, moved in (("read", self.read_bytes), ("written", self.written_bytes)):
+            rows += [(bucket, name, "", count) for bucket, count in moved.items()]
+        return rows
+
+    @staticmethod
+    def of_rows(rows: Rows) -> Counts:
+        """What `as_rows` made."""
+        moved = {
+            name: {b: n for b, what, _, n in rows if what == name} for name in ("read", "written")
+        }
+        asked = {Asked(b, what, outcome): n for b, what, outcome, n in rows if what not in moved}
+        return Counts(asked, moved["read"], moved["written"])
 
 
 class RequestCounter:

@@ -86,6 +86,11 @@ class S3Storage:
         self._soon: dict[str, Opening] = {}
 
     @property
+    def options(self) -> StoreOptions:
+        """What it was opened with."""
+        return self._options
+
+    @property
     def in_flight(self) -> int:
         """Requests at a time; more would only wait for connections."""
         return self._options.in_flight
