@@ -1,0 +1,1 @@
+"""Catalogs: names of tables on a file system, in a database, behind a server."""
