@@ -1,1 +1,25 @@
 """Catalogs: names of tables on a file system, in a database, behind a server."""
+
+from __future__ import annotations
+
+from .base import BaseCatalog
+from .filesystem import FilesystemCatalog
+from .jdbc import JdbcCatalog
+from .jdbc_lock import JdbcLock
+from .opening import open_catalog
+from .options import CatalogOptions
+from .rest import DataToken, RestCatalog, StoreMaker, ThroughServer, TokenSource
+
+__all__ = [
+    "BaseCatalog",
+    "CatalogOptions",
+    "DataToken",
+    "FilesystemCatalog",
+    "JdbcCatalog",
+    "JdbcLock",
+    "RestCatalog",
+    "StoreMaker",
+    "ThroughServer",
+    "TokenSource",
+    "open_catalog",
+]
