@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := build/.venv-stamp
 
-.PHONY: check test demo bench duel soak fmt lint types setup setup-peers setup-tools build clean
+.PHONY: check test demo bench duel soak fmt lint types setup setup-peers setup-tools setup-servers \
+	build clean
 
 check: lint types test
 
@@ -15,14 +16,17 @@ $(STAMP): pyproject.toml requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	mkdir -p build && touch $(STAMP)
 
-# Everything: the environment, the peers the tests compare with, the tools they run.
-setup: setup-peers setup-tools
+# Everything: the environment, the peers the tests compare with, the tools and servers they run.
+setup: setup-peers setup-tools setup-servers
 
 setup-peers: $(STAMP)
 	bash scripts/setup_peers.sh
 
 setup-tools: $(STAMP)
 	bash scripts/setup_tools.sh
+
+setup-servers:
+	bash scripts/setup_servers.sh
 
 test: setup
 	PYTHONSAFEPATH=1 $(BIN)/pytest -n 2 --dist loadfile

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["support.peer_fixtures"]
+pytest_plugins = ["support.peer_fixtures", "support.server_fixtures"]
