@@ -38,6 +38,7 @@ TOKEN_SAFE_MILLIS = 3_600_000
 
 PAGES_MAX = 100_000
 _HEADER = "header."
+_DATA_TOKEN = "data-token.enabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,8 @@ class RestCatalog(BaseCatalog):
         with self._guard:
             if self._config is None:
                 ours = {"prefix": self._options.prefix} if self._options.prefix else {}
+                if self._options.data_token:
+                    ours[_DATA_TOKEN] = "true"
                 query = {"warehouse": self.warehouse} if self.warehouse else None
                 answer = self._client.get("/v1/config", ConfigAnswer, query)
                 merged = answer.merged(ours)
@@ -183,8 +186,7 @@ class RestCatalog(BaseCatalog):
             return self._config
 
     def _data_token(self) -> bool:
-        said = self._configured().get("data-token.enabled", "").lower()
-        return said == "true" if said else self._options.data_token
+        return self._configured().get(_DATA_TOKEN, "").lower() == "true"
 
     def _path(self, *parts: str) -> str:
         return resource(self._configured().get("prefix", ""), *parts)
