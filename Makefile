@@ -27,7 +27,6 @@ setup-tools: $(STAMP)
 
 setup-servers:
 	bash scripts/setup_servers.sh
-	bash scripts/setup_rest.sh
 
 test: setup
 	PYTHONSAFEPATH=1 $(BIN)/pytest -n 2 --dist loadfile
