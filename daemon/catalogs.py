@@ -5,21 +5,35 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..table.catalog import Catalog
+from ..table import catalogs
+from ..table.catalogs import BaseCatalog, CatalogOptions
 from ..table.storage import StoreOptions, normal_path
 from .config import load
 from .config_catalog import CatalogConfig, S3Config
 from .errors import UsageError
 
 
-def open_catalog(config: CatalogConfig) -> Catalog:
+def open_catalog(config: CatalogConfig) -> BaseCatalog:
     """The catalog of this section; secrets are read now.
 
     Raises:
         TableError: as the catalog's kind has it.
         UsageError: a secret is not where the section says.
     """
-    return Catalog(config.warehouse, store=store_options(config.s3))
+    options = CatalogOptions(
+        kind=config.kind,
+        warehouse=config.warehouse,
+        uri=config.uri or "",
+        key=config.key,
+        user=config.user,
+        password=secret(config.password_env, config.password_file),
+        token=secret(config.token_env, config.token_file),
+        data_roots=config.data_roots,
+        lock_acquire_timeout=float(config.lock_timeout),
+        lock_time_zone=config.lock_time_zone,
+        store=store_options(config.s3),
+    )
+    return catalogs.open_catalog(options)
 
 
 def store_options(s3: S3Config) -> StoreOptions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..table.catalog import Catalog
+from ..table.catalogs import BaseCatalog
 from ..table.errors import DesiltError, UnsupportedFeature
 from .catalogs import chosen, open_catalog
 from .config_catalog import CatalogConfig
@@ -38,7 +38,7 @@ def run_tables(config: CatalogConfig, *, as_json: bool) -> int:
     return 0
 
 
-def _row(catalog: Catalog, name: str) -> dict[str, object]:
+def _row(catalog: BaseCatalog, name: str) -> dict[str, object]:
     row: dict[str, object] = {column: None for column in COLUMNS}
     row["table"] = name
     try:

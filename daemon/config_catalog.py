@@ -100,5 +100,12 @@ class CatalogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
     """`jdbc`: how long to wait for the lock, and after which time that of a dead holder is free;
     as Paimon's `lock-acquire-timeout`, and the same for all who use the catalog."""
 
+    lock_time_zone: Text = "UTC"
+    """`jdbc` on PostgreSQL: the time zone of the other writers' machines, such as `Europe/Berlin`:
+    Paimon keeps the lock's time without one."""
+
+    data_roots: tuple[str, ...] = ()
+    """`rest`: tables must lie below one of these places; needed for tables on local paths."""
+
     s3: S3Config = S3Config()
     """How an object store is spoken to."""

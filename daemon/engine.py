@@ -15,7 +15,7 @@ from typing import Literal, Protocol, TypeAlias
 import polars as pl
 
 from ..policies.admit import PickLimits
-from ..table.catalog import Catalog
+from ..table.catalogs import BaseCatalog
 from ..table.commit import CommitOutcome, Committer
 from ..table.compact import (
     CompactionPlan,
@@ -156,7 +156,7 @@ class TableEngine:
         # One committer per table for as long as the daemon runs: it remembers what it published
         # last, and commits that again if another engine replaced it meanwhile.
         self._committers: dict[str, Committer] = {}
-        self._catalogs: dict[str, Catalog] = {}
+        self._catalogs: dict[str, BaseCatalog] = {}
         self._mutex = threading.Lock()
         self._names: dict[str, NameReader] = {}
 
@@ -194,7 +194,7 @@ class TableEngine:
         names = self._names.setdefault(path, NameReader(handle))
         return expire(handle, override, in_use=in_use, names=names)
 
-    def _catalog(self, config: CatalogConfig) -> Catalog:
+    def _catalog(self, config: CatalogConfig) -> BaseCatalog:
         """Opened once: it keeps its connections."""
         with self._mutex:
             if config.name not in self._catalogs:

@@ -146,7 +146,7 @@ def kind_of(hint: Any) -> str:
     inner = get_args(hint)
     origin: object = getattr(hint, "__origin__", None)  # pyright: ignore[reportUnknownArgumentType]
     if origin is tuple:
-        return "list, below"
+        return "list of texts" if inner[0] is str else "list, below"
     if origin is dict:
         return "`kind` and its keys"
     for base, name in NAMES.items():

@@ -8,8 +8,11 @@ peers="$root/build/peers"
 java_src="$root/tests/interop/java"
 maven_repo="${MAVEN_REPO_LOCAL:-$HOME/.m2/repository}"
 pypaimon_version=2.1.0
+psycopg_version=3.3.9 # its driver of catalogs in PostgreSQL
 newest=2.0.0
 oldest=0.9.0
+maven=(mvn -q -B -Dstyle.color=never "-Dmaven.repo.local=$maven_repo")
+s3_plugin=1.3.1 # works with the newest version; a newer one is not published
 # Version 3 of the plugin reads the POM and its parents even for one jar alone; version 2 does not.
 dependency_plugin=org.apache.maven.plugins:maven-dependency-plugin:2.8
 
@@ -18,6 +21,10 @@ digest() {
   local text="$1"
   shift
   { printf '%s\n' "$text"; cat -- "$@" </dev/null; } | sha256sum | cut -d' ' -f1
+}
+
+jar() { # jar ARTIFACT VERSION: where Maven keeps a jar of Paimon's
+  printf '%s' "$maven_repo/org/apache/paimon/$1/$2/$1-$2.jar"
 }
 
 fresh() { # fresh DIRECTORY DIGEST: whether the stamp holds the digest
@@ -41,13 +48,14 @@ need_tools() {
 
 setup_pypaimon() {
   local home="$peers/pypaimon" python="${PYTHON:-python3}" want
-  want="$(digest "pypaimon==$pypaimon_version $("$python" -V)")"
+  want="$(digest "pypaimon==$pypaimon_version psycopg==$psycopg_version $("$python" -V)")"
   if fresh "$home" "$want" && "$home/bin/python" -c '' 2>/dev/null; then
     return
   fi
   rm -rf "$home"
   "$python" -m venv "$home"
-  "$home/bin/python" -m pip install -q --disable-pip-version-check "pypaimon==$pypaimon_version"
+  "$home/bin/python" -m pip install -q --disable-pip-version-check \
+    "pypaimon==$pypaimon_version" "psycopg[binary]==$psycopg_version"
   printf '%s' "$want" >"$home/stamp"
 }
 
@@ -61,10 +69,18 @@ jars_present() { # jars_present CLASSPATH_FILE: whether all the jars are still i
   done
 }
 
+# get_alone JAR ARTIFACT: fetches a jar of Paimon's alone and without its POM's parents, which a
+# registry may not hold.
+get_alone() {
+  [[ -f "$1" ]] || "${maven[@]}" "$dependency_plugin:get" -Dtransitive=false \
+    "-Dartifact=org.apache.paimon:$2"
+}
+
 setup_java() {
   local version="$1" home="$peers/java-$1" want
-  local -a maven=(mvn -q -B -Dstyle.color=never "-Dmaven.repo.local=$maven_repo")
-  local fat="$maven_repo/org/apache/paimon/paimon-flink-2.0/$newest/paimon-flink-2.0-$newest.jar"
+  local fat s3
+  fat="$(jar paimon-flink-2.0 "$newest")"
+  s3="$(jar paimon-s3 "$s3_plugin")"
   want="$(digest "$version $maven_repo" "$java_src/pom.xml" \
     "$java_src"/src/main/java/desilt/peer/*.java)"
   if fresh "$home" "$want" && jars_present "$home/classpath.txt" && command -v java >/dev/null; then
@@ -72,12 +88,12 @@ setup_java() {
   fi
   need_tools
   rm -rf "$home"
-  if [[ "$version" == "$newest" && ! -f "$fat" ]]; then
-    # Alone and without its POM's parents, which a registry may not hold.
-    "${maven[@]}" "$dependency_plugin:get" -Dtransitive=false \
-      "-Dartifact=org.apache.paimon:paimon-flink-2.0:$newest"
+  if [[ "$version" == "$newest" ]]; then
+    get_alone "$fat" "paimon-flink-2.0:$newest"
+    get_alone "$s3" "paimon-s3:$s3_plugin"
   fi
-  "${maven[@]}" -f "$java_src/pom.xml" "-Dpaimon=$version" "-Dpaimon.jar=$fat" compile
+  "${maven[@]}" -f "$java_src/pom.xml" "-Dpaimon=$version" "-Dpaimon.jar=$fat" \
+    "-Dpaimon.s3.jar=$s3" compile
   printf '%s' "$want" >"$home/stamp"
 }
 

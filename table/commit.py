@@ -42,7 +42,7 @@ from .manifest.entry import ENTRY_SCHEMA, EntryKind, ManifestEntry, frame_entrie
 from .metadata import MetadataReader
 from .premises import check_levels, check_premises
 from .schema import TableSchema
-from .snapshot import CommitKind, Snapshot, load_snapshot
+from .snapshot import CommitKind, Snapshot, load_snapshot, same_snapshot
 
 RETRIES = 10
 """Lost races before giving up; the table's ``commit.max-retries`` replaces it."""
@@ -325,15 +325,16 @@ class _Attempts:
         if not created:
             return None
         self._published_once = True
-        if not self._is_ours(path, content):
+        found = self._read_back(path)
+        if found is None or not same_snapshot(found, content):
             return None
         self._hint(snapshot_id)
-        return load_snapshot(content, path)
+        return load_snapshot(found, path)
 
     def _find_out(self, path: str, content: bytes, error: StorageUnavailable) -> bool:
         """After a lost answer: is the snapshot there, and is it ours?"""
         try:
-            return self._handle.storage.read(path) == content
+            return same_snapshot(self._handle.storage.read(path), content)
         except FileMissing:
             if error.context.get("in_doubt"):
                 raise OutcomeUnknown(
@@ -345,11 +346,11 @@ class _Attempts:
                 "the answer to a publish was lost", file=path, table=self._handle.name
             ) from again
 
-    def _is_ours(self, path: str, content: bytes) -> bool:
+    def _read_back(self, path: str) -> bytes | None:
         try:
-            return self._handle.storage.read(path) == content
+            return self._handle.storage.read(path)
         except FileMissing:
-            return False
+            return None
         except StorageUnavailable as error:
             raise OutcomeUnknown(
                 "a published snapshot cannot be read back", file=path, table=self._handle.name

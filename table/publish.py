@@ -8,7 +8,8 @@ Spec: format §13.1, §16; reference classes ``catalog/RenamingSnapshotCommit``,
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,11 +47,23 @@ class Publisher(Protocol):
         ...
 
 
+class Hold(Protocol):
+    """A lock that is held."""
+
+    def check(self) -> None:
+        """Nothing, as long as it is.
+
+        Raises:
+            StorageUnavailable: it was taken from us, or cannot be asked.
+        """
+        ...
+
+
 class Lock(Protocol):
     """A catalog's lock on one table, by its name ``db.table``."""
 
-    def held(self, table: str) -> AbstractContextManager[None]:
-        """Hold it.
+    def held(self, table: str) -> AbstractContextManager[Hold]:
+        """Hold it; giving it back never fails.
 
         Raises:
             StorageUnavailable: it cannot be had in time, or its database fails.
@@ -91,8 +104,14 @@ class UnderLock:
 
     def publish(self, place: Place, snapshot_id: int, content: bytes, base: bytes | None) -> bool:
         path = paths.snapshot_file(place.root, snapshot_id)
-        with self.lock.held(place.table):
-            return not place.storage.exists(path) and place.storage.create(path, content)
+        with self.lock.held(place.table) as hold:
+            if place.storage.exists(path):
+                return False
+            if not place.storage.exclusive(path):
+                hold.check()  # the store was slow, perhaps slower than the lock's life
+            return place.storage.create(path, content)
 
-    def alone(self, place: Place) -> AbstractContextManager[None]:
-        return self.lock.held(place.table)
+    @contextmanager
+    def alone(self, place: Place) -> Generator[None]:
+        with self.lock.held(place.table):
+            yield

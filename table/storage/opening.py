@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlparse
 
 from ..errors import InvalidRequest, UnsupportedFeature
 from .base import Storage
+from .credentials import TokenSource
 from .local import LocalStorage
 from .options import StoreOptions
 from .s3 import SCHEMES, S3Storage, object_path
@@ -40,6 +41,18 @@ def normal_path(uri: str) -> str:
 def is_remote(path: str) -> bool:
     """Whether the path is in an object store."""
     return urlparse(path).scheme in SCHEMES
+
+
+def open_with_tokens(path: str, options: StoreOptions, tokens: TokenSource) -> Storage:
+    """As `open_storage`, with credentials that are asked for again before they expire.
+
+    Raises:
+        StorageUnavailable: there are none.
+    """
+    normal = normal_path(path)
+    if not is_remote(normal):
+        return LocalStorage()
+    return S3Storage(object_path(normal).bucket, options, tokens=tokens)
 
 
 def open_storage(path: str, options: StoreOptions | None = None) -> Storage:

@@ -23,6 +23,7 @@ from urllib3.exceptions import HTTPError
 
 from ..errors import FileMissing, InvalidRequest, StorageUnavailable
 from .base import FileStatus
+from .credentials import TokenSource, with_token
 from .options import StoreOptions
 from .requests import REQUESTS
 from .s3_calls import (
@@ -72,12 +73,16 @@ class S3Storage:
 
     Args:
         bucket: paths in others are refused.
+        tokens: credentials that expire; else those of the options or the environment.
     """
 
-    def __init__(self, bucket: str, options: StoreOptions, calls: S3Calls | None = None) -> None:
+    def __init__(
+        self, bucket: str, options: StoreOptions, *, tokens: TokenSource | None = None
+    ) -> None:
         self._bucket = bucket
         self._options = options
-        self._calls = calls or S3Calls(options)
+        self._tokens = tokens
+        self._calls = S3Calls(options, tokens)
         self._client = self._calls.client
         self._scratch = Scratch(options.scratch)
         self._pool = ThreadPoolExecutor(options.in_flight, thread_name_prefix="s3")
@@ -87,8 +92,8 @@ class S3Storage:
 
     @property
     def options(self) -> StoreOptions:
-        """What it was opened with."""
-        return self._options
+        """What another process opens it with: the credentials are those of now."""
+        return self._options if self._tokens is None else with_token(self._options, self._tokens())
 
     @property
     def in_flight(self) -> int:

@@ -12,15 +12,19 @@ import time
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import boto3
 from botocore.config import Config
+from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
 from botocore.exceptions import ConnectionError as NoConnection
+from botocore.session import Session as BotocoreSession
 from urllib3.exceptions import HTTPError
 
 from ..errors import FileMissing, StorageUnavailable, TableError, first_line
+from .credentials import TokenSource, with_token
 from .options import StoreOptions
 from .requests import REQUESTS
 
@@ -85,9 +89,13 @@ class S3Calls:
     """Requests of one client. Safe to use from any thread."""
 
     def __init__(
-        self, options: StoreOptions, *, sleep: Callable[[float], None] = time.sleep
+        self,
+        options: StoreOptions,
+        tokens: TokenSource | None = None,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.client: S3Client = make_client(options)
+        self.client: S3Client = make_client(options, tokens)
         self._attempts = options.attempts
         self._sleep = sleep
 
@@ -128,12 +136,17 @@ class S3Calls:
         self._sleep(most * (0.5 + random.random() / 2))
 
 
-def make_client(options: StoreOptions) -> S3Client:
+def make_client(options: StoreOptions, tokens: TokenSource | None = None) -> S3Client:
     """A client that tries nothing twice by itself.
+
+    Args:
+        tokens: credentials that expire, in place of those of the options.
 
     Raises:
         StorageUnavailable: the profile or its credentials cannot be had.
     """
+    if tokens is not None:
+        options = with_token(options, tokens())
     endpoint = options.endpoint or _environment_endpoint()
     path_style = endpoint is not None if options.path_style is None else options.path_style
     config = Config(
@@ -149,16 +162,38 @@ def make_client(options: StoreOptions) -> S3Client:
     )
     try:
         session = boto3.Session(
-            aws_access_key_id=options.access_key,
-            aws_secret_access_key=options.secret_key,
-            aws_session_token=options.session_token,
+            aws_access_key_id=None if tokens else options.access_key,
+            aws_secret_access_key=None if tokens else options.secret_key,
+            aws_session_token=None if tokens else options.session_token,
             profile_name=options.profile,
             region_name=options.region,
+            botocore_session=None if tokens is None else _renewing(tokens),
         )
         region = options.region or session.region_name or "us-east-1"
         return session.client("s3", endpoint_url=endpoint, region_name=region, config=config)
     except (BotoCoreError, ValueError) as error:
         raise StorageUnavailable("no client for the store", reason=first_line(error)) from error
+
+
+def _renewing(tokens: TokenSource) -> BotocoreSession:
+    """A session whose credentials are asked for again shortly before they expire."""
+
+    def credentials() -> dict[str, object]:
+        token = tokens()
+        options = with_token(StoreOptions(), token)
+        expires = datetime.fromtimestamp(token.expires_at_millis / 1000, UTC)
+        return {
+            "access_key": options.access_key,
+            "secret_key": options.secret_key,
+            "token": options.session_token,
+            "expiry_time": expires.isoformat(),
+        }
+
+    session = BotocoreSession()
+    session._credentials = RefreshableCredentials.create_from_metadata(  # type: ignore[attr-defined]  # pyright: ignore
+        metadata=credentials(), refresh_using=credentials, method="catalog"
+    )
+    return session
 
 
 def _environment_endpoint() -> str | None:

@@ -68,11 +68,14 @@ def create_table(args: Args) -> Any:
         primary_keys=args.get("primary_keys") or [],
         options=args.get("options") or {},
     )
-    catalog = CatalogFactory.create({"warehouse": args["warehouse"]})
+    catalog = _catalog(args) or CatalogFactory.create({"warehouse": args["warehouse"]})
     catalog.create_database(args["database"], True)
     name = f"{args['database']}.{args['table']}"
     catalog.create_table(name, schema, False)
-    return {"path": _local(catalog.get_table(name).table_path)}
+    location = catalog.get_table(name).table_path
+    if "catalog" in args:
+        return {"path": name, "location": location}
+    return {"path": _local(location)}
 
 
 def _numbered(columns: list[Args]) -> list[Any]:
@@ -88,12 +91,16 @@ def _numbered(columns: list[Args]) -> list[Any]:
 
 def alter(args: Args) -> Any:
     """Applies schema changes through the catalog that the table's path belongs to."""
+    changes = [_change(change) for change in args["changes"]]
+    if catalog := _catalog(args):
+        catalog.alter_table(args["path"], changes)
+        return {"schemaId": _open(args).table_schema.id}
     path = Path(args["path"])
     if not path.parent.name.endswith(_DATABASE_SUFFIX):
         raise ValueError(f"{path} is not in a warehouse's database")
     catalog = CatalogFactory.create({"warehouse": str(path.parents[1])})
     name = f"{path.parent.name.removesuffix(_DATABASE_SUFFIX)}.{path.name}"
-    catalog.alter_table(name, [_change(change) for change in args["changes"]])
+    catalog.alter_table(name, changes)
     return {"schemaId": _open(args).table_schema.id}
 
 
@@ -470,8 +477,18 @@ def _kind(data_type: Any) -> ColumnType:
     return ColumnType(root, 0, 0, data_type.nullable, kinds)
 
 
+def _catalog(args: Args) -> Any:
+    """The catalog that the request's options under "catalog" describe; None when there are none."""
+    if "catalog" not in args:
+        return None
+    return CatalogFactory.create(args["catalog"])
+
+
 def _open(args: Args, options: dict[str, str] | None = None) -> Any:
-    table = FileStoreTable.from_path(args["path"])
+    if catalog := _catalog(args):
+        table = catalog.get_table(args["path"])
+    else:
+        table = FileStoreTable.from_path(args["path"])
     return table.copy(options) if options else table
 
 

@@ -42,10 +42,22 @@ class IndexInfo(TypedDict):
 
 
 def create_tag(
-    peer: Peer, path: Path | str, tag: str, snapshot: int | None = None, branch: str | None = None
+    peer: Peer,
+    path: Path | str,
+    tag: str,
+    snapshot: int | None = None,
+    branch: str | None = None,
+    retained_millis: int | None = None,
 ) -> None:
-    """Tags a snapshot, the latest by default."""
-    peer.call("create_tag", path=str(path), tag=tag, snapshot=snapshot, branch=branch)
+    """Tags a snapshot, the latest by default, maybe with a time it is retained for."""
+    peer.call(
+        "create_tag",
+        path=str(path),
+        tag=tag,
+        snapshot=snapshot,
+        branch=branch,
+        retained_millis=retained_millis,
+    )
 
 
 def delete_tag(peer: Peer, path: Path | str, tag: str, branch: str | None = None) -> None:
@@ -85,6 +97,51 @@ def expire(
 def rollback_as_latest(peer: Peer, path: Path | str, tag: str) -> int:
     """Publishes a tag's state as the newest snapshot; that one's id. Only newer versions can."""
     return int(peer.call("rollback_as_latest", path=str(path), tag=tag))
+
+
+def rollback_to(
+    peer: Peer, path: Path | str, *, snapshot: int | None = None, tag: str | None = None
+) -> int:
+    """Makes a snapshot or a tag the latest and deletes what is newer; the latest id then."""
+    return int(peer.call("rollback_to", path=str(path), snapshot=snapshot, tag=tag))
+
+
+def remove_orphans(
+    peer: Peer,
+    path: Path | str,
+    older_than_millis: int,
+    *,
+    dry_run: bool = False,
+    options: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Removes files that nothing refers to, if last changed before that time; their paths.
+
+    Only newer versions can.
+    """
+    found = peer.call(
+        "remove_orphans",
+        path=str(path),
+        older_than_millis=older_than_millis,
+        dry_run=dry_run,
+        options=dict(options or {}),
+    )
+    return cast("list[str]", found)
+
+
+def expire_partitions(
+    peer: Peer, path: Path | str, options: Mapping[str, str] | None = None
+) -> list[dict[str, str]]:
+    """Drops the partitions that are too old by the table's options or the given ones."""
+    found = peer.call("expire_partitions", path=str(path), options=dict(options or {}))
+    return cast("list[dict[str, str]]", found)
+
+
+def list_partitions(
+    peer: Peer, path: Path | str, branch: str | None = None
+) -> list[dict[str, str]]:
+    """The partitions with live files."""
+    found = peer.call("list_partitions", path=str(path), branch=branch)
+    return cast("list[dict[str, str]]", found)
 
 
 def index_entries(peer: Peer, path: Path | str, snapshot: int | None = None) -> list[IndexInfo]:

@@ -71,6 +71,19 @@ class Rgw:
             access, secret = user.access_key, user.secret_key
         return s3_client(endpoint or self.endpoint, access, secret, self.region)
 
+    def paimon_options(
+        self, bucket: str, user: S3User | None = None, *, endpoint: str | None = None
+    ) -> dict[str, str]:
+        """A Paimon catalog's options for a warehouse in a bucket, in files alone."""
+        keys = user or S3User("", self.access_key, self.secret_key)
+        return {
+            "warehouse": f"s3://{bucket}/warehouse",
+            "s3.endpoint": endpoint or self.endpoint,
+            "s3.access-key": keys.access_key,
+            "s3.secret-key": keys.secret_key,
+            "s3.path.style.access": "true",
+        }
+
     def make_user(self, name: str, *, max_buckets: int = 1000) -> S3User:
         """A new user, who may do nothing in the buckets of others until a policy lets it."""
         query: dict[str, object] = {"uid": name, "display-name": name, "max-buckets": max_buckets}

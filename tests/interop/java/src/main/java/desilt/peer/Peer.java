@@ -37,6 +37,7 @@ public final class Peer {
         tables.register(operations);
         Probes.register(operations);
         Refs.register(operations);
+        Maintenance.register(operations);
         Bitmaps.register(operations);
         Schemas.register(operations);
         Merges.register(operations);
@@ -103,6 +104,8 @@ public final class Peer {
             out.writeFieldName("result");
             operation.run(request, out);
             out.writeEndObject();
+        } finally {
+            Catalogs.closeAll();
         }
         return buffer.toString();
     }

@@ -2,6 +2,7 @@ package desilt.peer;
 
 import java.lang.reflect.Field;
 import java.lang.reflect.Method;
+import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -34,8 +35,8 @@ final class Refs {
     }
 
     /** The table as its branch sees it, with the request's options on top. */
-    private static FileStoreTable open(JsonNode args) {
-        FileStoreTable table = Tables.open(Args.text(args, "path"), Map.of());
+    static FileStoreTable open(JsonNode args) {
+        FileStoreTable table = Tables.open(args, Map.of());
         if (Args.has(args, "branch")) {
             table = table.switchToBranch(Args.text(args, "branch"));
         }
@@ -53,10 +54,14 @@ final class Refs {
     private static void createTag(JsonNode args, JsonGenerator out) throws Exception {
         FileStoreTable table = open(args);
         String tag = Args.text(args, "tag");
+        Duration retained =
+                Args.has(args, "retained_millis")
+                        ? Duration.ofMillis(args.get("retained_millis").asLong())
+                        : null;
         if (Args.has(args, "snapshot")) {
-            table.createTag(tag, args.get("snapshot").asLong());
+            table.createTag(tag, args.get("snapshot").asLong(), retained);
         } else {
-            table.createTag(tag);
+            table.createTag(tag, retained);
         }
         out.writeNull();
     }
@@ -67,7 +72,7 @@ final class Refs {
     }
 
     private static void createBranch(JsonNode args, JsonGenerator out) throws Exception {
-        FileStoreTable table = Tables.open(Args.text(args, "path"), Map.of());
+        FileStoreTable table = Tables.open(args, Map.of());
         if (Args.has(args, "tag")) {
             table.createBranch(Args.text(args, "branch"), Args.text(args, "tag"));
         } else {
@@ -77,7 +82,7 @@ final class Refs {
     }
 
     private static void deleteBranch(JsonNode args, JsonGenerator out) throws Exception {
-        Tables.open(Args.text(args, "path"), Map.of()).deleteBranch(Args.text(args, "branch"));
+        Tables.open(args, Map.of()).deleteBranch(Args.text(args, "branch"));
         out.writeNull();
     }
 

@@ -42,7 +42,7 @@ import org.apache.paimon.types.DataType;
 import org.apache.paimon.types.RowKind;
 import org.apache.paimon.types.RowType;
 
-/** Operations on tables of the local file system, opened anew for every request. */
+/** Operations on tables of the local file system or a catalog, opened anew for every request. */
 final class Tables implements AutoCloseable {
     private static final String WRITE_ONLY = CoreOptions.WRITE_ONLY.key();
     private static final String DATABASE_SUFFIX = ".db";
@@ -84,21 +84,49 @@ final class Tables implements AutoCloseable {
     // ---------------------------------------------------------------- schema
 
     private void createTable(JsonNode args, JsonGenerator out) throws Exception {
-        String warehouse = Args.text(args, "warehouse");
-        String database = Args.text(args, "database");
-        String table = Args.text(args, "table");
-        try (Catalog catalog = catalog(warehouse)) {
-            catalog.createDatabase(database, true);
-            catalog.createTable(Identifier.create(database, table), Schemas.schema(args), false);
-            FileStoreTable made =
-                    (FileStoreTable) catalog.getTable(Identifier.create(database, table));
+        Identifier name =
+                Identifier.create(Args.text(args, "database"), Args.text(args, "table"));
+        if (Catalogs.named(args)) {
+            FileStoreTable made = create(Catalogs.get(args), name, args);
+            out.writeStartObject();
+            out.writeStringField("path", name.getFullName());
+            out.writeStringField("location", made.location().toString());
+            out.writeEndObject();
+            return;
+        }
+        try (Catalog catalog = catalog(Args.text(args, "warehouse"))) {
+            FileStoreTable made = create(catalog, name, args);
             out.writeStartObject();
             out.writeStringField("path", made.location().toUri().getPath());
             out.writeEndObject();
         }
     }
 
+    private static FileStoreTable create(Catalog catalog, Identifier name, JsonNode args)
+            throws Exception {
+        catalog.createDatabase(name.getDatabaseName(), true);
+        catalog.createTable(name, Schemas.schema(args), false);
+        return (FileStoreTable) catalog.getTable(name);
+    }
+
     private void alter(JsonNode args, JsonGenerator out) throws Exception {
+        List<SchemaChange> changes = new ArrayList<>();
+        Args.need(args, "changes").forEach(change -> changes.add(change(change)));
+        FileStoreTable altered = Catalogs.named(args) ? inCatalog(args, changes) : local(args, changes);
+        out.writeStartObject();
+        out.writeNumberField("schemaId", altered.schema().id());
+        out.writeEndObject();
+    }
+
+    private static FileStoreTable inCatalog(JsonNode args, List<SchemaChange> changes)
+            throws Exception {
+        Identifier name = Identifier.fromString(Args.text(args, "path"));
+        Catalogs.get(args).alterTable(name, changes, false);
+        return Catalogs.table(args);
+    }
+
+    private static FileStoreTable local(JsonNode args, List<SchemaChange> changes)
+            throws Exception {
         Path path = new Path(tablePath(args));
         String directory = path.getParent().getName();
         if (!directory.endsWith(DATABASE_SUFFIX)) {
@@ -106,14 +134,10 @@ final class Tables implements AutoCloseable {
         }
         String database =
                 directory.substring(0, directory.length() - DATABASE_SUFFIX.length());
-        List<SchemaChange> changes = new ArrayList<>();
-        Args.need(args, "changes").forEach(change -> changes.add(change(change)));
         try (Catalog catalog = catalog(path.getParent().getParent().toString())) {
             catalog.alterTable(Identifier.create(database, path.getName()), changes, false);
         }
-        out.writeStartObject();
-        out.writeNumberField("schemaId", open(path.toString(), Map.of()).schema().id());
-        out.writeEndObject();
+        return open(path.toString(), Map.of());
     }
 
     private static String tablePath(JsonNode args) {
@@ -444,7 +468,7 @@ final class Tables implements AutoCloseable {
         out.writeNumberField("schemaId", file.schemaId());
     }
 
-    private static Map<String, String> partitionText(FileStoreTable table, BinaryRow partition)
+    static Map<String, String> partitionText(FileStoreTable table, BinaryRow partition)
             throws ReflectiveOperationException {
         CoreOptions options = table.coreOptions();
         String legacy = table.options().getOrDefault("partition.legacy-name", "true");
@@ -458,12 +482,16 @@ final class Tables implements AutoCloseable {
     // ---------------------------------------------------------------- helpers
 
     static FileStoreTable open(JsonNode args, Map<String, String> dynamic) {
-        return open(Args.text(args, "path"), dynamic);
+        return Catalogs.named(args)
+                ? with(Catalogs.table(args), dynamic)
+                : open(Args.text(args, "path"), dynamic);
     }
 
     static FileStoreTable open(String path, Map<String, String> dynamic) {
-        FileStoreTable table =
-                FileStoreTableFactory.create(new BufferedFiles(), new Path(path));
+        return with(FileStoreTableFactory.create(new BufferedFiles(), new Path(path)), dynamic);
+    }
+
+    private static FileStoreTable with(FileStoreTable table, Map<String, String> dynamic) {
         return dynamic.isEmpty() ? table : table.copy(new HashMap<>(dynamic));
     }
 
