@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from . import paths
-from .errors import UnsupportedFeature
+from .errors import FileMissing, UnsupportedFeature
 from .storage import Storage
 
 
@@ -92,7 +92,17 @@ class UnderLock:
     def publish(self, place: Place, snapshot_id: int, content: bytes, base: bytes | None) -> bool:
         path = paths.snapshot_file(place.root, snapshot_id)
         with self.lock.held(place.table):
+            if base is not None and not _still_there(place, snapshot_id - 1, base):
+                return False
             return not place.storage.exists(path) and place.storage.create(path, content)
 
     def alone(self, place: Place) -> AbstractContextManager[None]:
         return self.lock.held(place.table)
+
+
+def _still_there(place: Place, snapshot_id: int, content: bytes) -> bool:
+    """A rollback may have removed what was built on; then nothing newer says that it has."""
+    try:
+        return place.storage.read(paths.snapshot_file(place.root, snapshot_id)) == content
+    except FileMissing:
+        return False

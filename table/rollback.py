@@ -310,10 +310,11 @@ class _Applier:
         """The hint first, and always to a snapshot that is there: readers trust it unless the next
         id exists, too, and then they list."""
         store, going = self._handle.snapshots, self._plan.snapshots
-        first = going[0].id if going else self._target
-        self._hint(self._target if first == self._target + 1 else first)
+        first = going[0].id if going else self._target + 1
+        gap = first != self._target + 1
+        self._hint(first if gap else self._target)
         for entry in reversed(going):
-            if entry.id == first:
+            if gap and entry.id == first:
                 self._hint(self._target)
             if self._same(store.find(entry.id), entry):
                 path = paths.snapshot_file(self._handle.root, entry.id)
