@@ -63,7 +63,6 @@ class RollbackPlan:
     source: str
     source_digest: str
     restored: str | None
-    earliest: int
     snapshots: tuple[Going, ...]
     changelogs: tuple[Going, ...]
     tags: tuple[GoingTag, ...]
@@ -141,7 +140,6 @@ def plan_rollback(
         source=source,
         source_digest=digest(target),
         restored=None if tag is None else tag.name,
-        earliest=ids[0],
         snapshots=tuple(_going(s) for s in newer if s is not None),
         changelogs=tuple(_going(c) for c in copies if c is not None),
         tags=_newer_tags(handle, target.id),
@@ -270,16 +268,11 @@ class _Applier:
         self._delete_changelogs()
         self._delete_tags()
         consumers = self._reset_consumers() if plan.reset_consumers else ()
-        if plan.restored is not None and self._target < plan.earliest:
-            with suppress(StorageUnavailable):
-                self._handle.storage.overwrite(
-                    paths.earliest_hint(self._handle.root), str(self._target).encode()
-                )
+        self._write_earliest()
         latest = self._check_end()
         names = tuple(tag.name for tag in plan.tags)
-        return RollbackResult(
-            latest, len(plan.snapshots), len(plan.changelogs), names, consumers
-        )  # fmt: skip
+        counts = len(plan.snapshots), len(plan.changelogs)
+        return RollbackResult(latest, *counts, names, consumers)
 
     # --- steps ----------------------------------------------------------------------------------
 
@@ -326,13 +319,14 @@ class _Applier:
         self._handle.storage.overwrite(path, str(snapshot_id).encode())
 
     def _delete_changelogs(self) -> None:
-        """As Java: with none left nobody knows what the latest was."""
+        """As Java: with none left nobody knows what the latest was. No mere hint here, either."""
         going = self._plan.changelogs
         if not going:
             return
         store = ChangelogStore(self._handle)
         left = [i for i in store.ids() if i < going[0].id]
-        store.write_hint("LATEST", left[-1] if left else -1)
+        hint = f"{paths.changelog_dir(self._handle.root)}/LATEST"
+        self._handle.storage.overwrite(hint, str(left[-1] if left else -1).encode())
         for entry in reversed(going):
             if self._same(store.find(entry.id), entry):
                 store.delete(entry.id)
@@ -349,6 +343,17 @@ class _Applier:
         for name in names:
             store.reset(name, self._target + 1)
         return tuple(names)
+
+    def _write_earliest(self) -> None:
+        """Losing it is harmless; one that names an id which will be given again is not."""
+        hint = self._handle.snapshots.earliest_hint()
+        wrong = self._plan.restored is not None if hint is None else hint > self._target
+        if wrong:
+            first = min(self._handle.snapshots.ids(), default=self._target)
+            with suppress(StorageUnavailable):
+                self._handle.storage.overwrite(
+                    paths.earliest_hint(self._handle.root), str(first).encode()
+                )
 
     def _check_end(self) -> int:
         """The latest snapshot: the target, or one of those that were published on it since."""
