@@ -136,15 +136,22 @@ class TagOptions:
             "success_files", "process_zone", "watermark_zone",
         ):  # fmt: skip
             getattr(self, name)
+        if self.mode in (CreationMode.PROCESS_TIME, CreationMode.WATERMARK):
+            self._check_period()
+        if self.mode is not CreationMode.NONE and self.retained_max is not None:
+            self._check_retained(self.retained_max)
+
+    @staticmethod
+    def _check_retained(most: int) -> None:
+        if most < 1:
+            raise UnsupportedFeature("option value is too small", option=_RETAIN, value=most)
+
+    def _check_period(self) -> None:
         if self.period_millis < 1 or self.delay_millis >= self.period_millis:
             raise UnsupportedFeature(
                 "the delay must be shorter than the period", option="tag.creation-delay",
                 value=f"{self.delay_millis} ms", period=f"{self.period_millis} ms",
             )  # fmt: skip
-        if self.retained_max is not None and self.retained_max < 1:
-            raise UnsupportedFeature(
-                "option value is too small", option=_RETAIN, value=self.retained_max
-            )
 
     def _one_of(self, key: str, default: E) -> E:
         text = self.options.text(key, default.value).lower()

@@ -168,18 +168,32 @@ def plan_release(
         return plan
     names = reader or NameReader(handle)
     ids = handle.snapshots.ids()
-    holders = _others(handle, ids, going)
+    holders = _others(handle, names, ids, going)
     return _Release(handle, schema, names, holders).plan(replace(plan, ids=ids), going, in_use)
 
 
-def _others(handle: TableHandle, ids: Iterable[int], going: Sequence[Tag]) -> Holders:
+def _others(
+    handle: TableHandle, names: NameReader, ids: Iterable[int], going: Sequence[Tag]
+) -> Holders:
     """Everybody but the tags that go."""
-    found = (handle.snapshots.find(i) for i in ids)
-    kept = kept_chain(handle.root, (s for s in found if s is not None))
+    found = [s for i in ids if (s := handle.snapshots.find(i)) is not None]
+    kept = kept_chain(handle.root, _readable(names, found))
     holders = read_holders(handle, kept, changelogs=True)
     gone = {(paths.tag_file(handle.root, t.name), t.snapshot.content) for t in going}
     stay = tuple(h for h in holders.tags if (h.path, h.snapshot.content) not in gone)
     return replace(holders, tags=stay)
+
+
+def _readable(names: NameReader, snapshots: Sequence[Snapshot]) -> Sequence[Snapshot]:
+    """Without those at the old end that an expiry has begun to take apart: nobody can read them,
+    and what is left of them goes with the next expiry."""
+    for at, snapshot in enumerate(snapshots[:-1]):
+        try:
+            list(names.metadata(snapshot, changelog=True))
+        except FileMissing:
+            continue
+        return snapshots[at:]
+    return snapshots[-1:]
 
 
 class _Release:
