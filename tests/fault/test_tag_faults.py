@@ -229,25 +229,34 @@ def test_others_may_act_at_any_moment(table: Table, tmp_path: Path, name: str, o
 
 
 def test_a_tag_is_deleted_beside_snapshots_that_an_expiry_left_half_taken_apart(
-    table: Table, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     def expire_one(handle: TableHandle) -> object:
         return expire(handle, Override(1, 1, 0))
 
-    root = copied(table, tmp_path / "first")
-    Table(handle_on(root, FaultyStorage(), later())).create_tag("mine", snapshot_id=6)
-    calls = disturbed(expire_one, copied(reopened(root), tmp_path / "undisturbed")).calls
+    plain = keyed_table(tmp_path / "plain")
+    for number in range(5):
+        plain.write(upserts(4, f"v{number}-"))
+        if number == 1:
+            plain.create_tag("a")
+            plain.compact("full")
+            plain.expire(retain_max=1, retain_min=1, retain_age=timedelta())
+    plain.create_tag("mine", snapshot_id=5)
+    assert plain.handle.snapshots.ids() == (3, 4, 5, 6)
+    calls = disturbed(expire_one, copied(plain, tmp_path / "undisturbed")).calls
     lists = [
         at for at, call in enumerate(calls)
         if call.method == "delete" and "/manifest-list-" in call.path
     ]  # fmt: skip
     for at in (lists[0] + 1, lists[-1] + 1):
-        half = copied(reopened(root), tmp_path / f"{at}")
+        half = copied(plain, tmp_path / f"{at}")
         disturbed(expire_one, half, Death(at))
-        assert reopened(half).handle.snapshots.ids() == (5, 6, 7)
-        delete_tags(handle_on(half, FaultyStorage(), later()), ["a", "same", "b"])
+        assert reopened(half).handle.snapshots.ids() == (3, 4, 5, 6)
+        assert delete_tags(handle_on(half, FaultyStorage(), later()), ["a"]).files["data"] == 2
         expire_one(handle_on(half, FaultyStorage(), later()))
         whole(half)
+        files = refs.snapshot_files(reopened(half)).values()
+        assert names_below(half) == set[str]().union(*(needed_by(half, f) for f in files))
 
 
 def test_a_writer_at_any_moment_of_a_rollback_loses_no_commit(table: Table, tmp_path: Path) -> None:
