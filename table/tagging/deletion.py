@@ -27,7 +27,7 @@ from ..expiry.files import (
     metadata_files,
     placed,
 )
-from ..expiry.holders import Holders, digest, kept_chain, read_holders, since
+from ..expiry.holders import Chain, Holder, Holders, digest, kept_chain, read_holders, since
 from ..expiry.names import NameReader
 from ..expiry.plan import Protection
 from ..expiry.range import NOTHING_IN_USE, InUse
@@ -177,23 +177,26 @@ def _others(
 ) -> Holders:
     """Everybody but the tags that go."""
     found = [s for i in ids if (s := handle.snapshots.find(i)) is not None]
-    kept = kept_chain(handle.root, _readable(names, found))
+    kept = _readable(names, kept_chain(handle.root, found))
     holders = read_holders(handle, kept, changelogs=True)
     gone = {(paths.tag_file(handle.root, t.name), t.snapshot.content) for t in going}
     stay = tuple(h for h in holders.tags if (h.path, h.snapshot.content) not in gone)
     return replace(holders, tags=stay)
 
 
-def _readable(names: NameReader, snapshots: Sequence[Snapshot]) -> Sequence[Snapshot]:
-    """Without those at the old end that an expiry has begun to take apart: nobody can read them,
-    and what is left of them goes with the next expiry."""
-    for at, snapshot in enumerate(snapshots[:-1]):
-        try:
-            list(names.metadata(snapshot, changelog=True))
-        except FileMissing:
-            continue
-        return snapshots[at:]
-    return snapshots[-1:]
+def _readable(names: NameReader, kept: Chain) -> Chain:
+    """Without those that an expiry has begun to take apart: nobody can read them, and what is left
+    of them goes with the next expiry. The latest must be whole."""
+    found: list[Holder] = []
+    for holder in kept[:-1]:
+        for changelog in (True, False):
+            try:
+                list(names.metadata(holder.snapshot, changelog=changelog))
+            except FileMissing:
+                continue
+            found.append(replace(holder, changelog=changelog))
+            break
+    return (*found, *kept[-1:])
 
 
 class _Release:
