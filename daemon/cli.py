@@ -17,9 +17,11 @@ from .cmd_demo import demo
 from .cmd_expire import expire_snapshots
 from .cmd_explain import explain
 from .cmd_resume import resume
+from .cmd_rollback import rollback_table
 from .cmd_run import run
 from .cmd_scan import scan
 from .cmd_tables import tables
+from .cmd_tag import tags
 
 app = typer.Typer(
     name="desilt",
@@ -34,12 +36,14 @@ for _name, _command in (
     ("explain", explain),
     ("compact", compact),
     ("expire", expire_snapshots),
+    ("rollback", rollback_table),
     ("run", run),
     ("check-config", check_config),
     ("resume", resume),
     ("demo", demo),
 ):
     app.command(_name)(_command)
+app.add_typer(tags, name="tag")
 
 
 def _print_version(wanted: bool) -> None:

@@ -7,9 +7,8 @@ must have to be expired is less than for compaction: its rows are not looked at.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from typing import Annotated, TypeVar
+from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -28,9 +27,8 @@ from .catalogs import chosen, open_catalog
 from .console import finish, print_json, print_rows
 from .errors import UsageError
 from .flags import AsJson, CatalogName, ConfigFile, DryRun, OneTable, Warehouse
+from .times import parse_moment, parsed
 from .units import parse_duration
-
-T = TypeVar("T")
 
 
 def expire_snapshots(
@@ -111,22 +109,13 @@ def _age_millis(older_than: str | None, retain_age: str | None) -> int | None:
     if older_than is not None and retain_age is not None:
         raise UsageError("--older-than and --retain-age say the same thing: give one")
     if retain_age is not None:
-        return int(_parsed("--retain-age", lambda: parse_duration(retain_age)) * 1000)
+        return int(parsed("--retain-age", lambda: parse_duration(retain_age)) * 1000)
     if older_than is None:
         return None
-    moment = _parsed("--older-than", lambda: datetime.fromisoformat(older_than))
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    age = datetime.now(UTC) - aware
-    if age.total_seconds() < 0:
+    age = time.time_ns() // 1_000_000 - parse_moment("--older-than", older_than)
+    if age < 0:
         raise InvalidRequest("--older-than lies in the future", value=older_than)
-    return int(age.total_seconds() * 1000)
-
-
-def _parsed(flag: str, parse: Callable[[], T]) -> T:
-    try:
-        return parse()
-    except ValueError as error:
-        raise UsageError(f"{flag}: {error}") from error
+    return age
 
 
 def _print_plan(plan: ExpiryPlan) -> None:

@@ -9,6 +9,7 @@ from .duration import parse_duration
 from .option_values import MIB, OptionValues
 from .options_expiry import ExpiryOptions
 from .options_full import FullOptions
+from .options_tags import TagOptions
 
 Producer = Literal["none", "input", "lookup", "full-compaction"]
 
@@ -239,6 +240,10 @@ class TableOptions(OptionValues):
     @property
     def expiry(self) -> ExpiryOptions:
         return ExpiryOptions(self)
+
+    @property
+    def tags(self) -> TagOptions:
+        return TagOptions(self)
 
     @property
     def full(self) -> FullOptions:

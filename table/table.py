@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal, overload
 
 import polars as pl
@@ -26,9 +26,22 @@ from .plan import CompactionPlan
 from .premises import REPLANS_MAX
 from .retention import Override
 from .rewrite import RewriteOptions, RewriteResult
+from .rollback import RollbackPlan, RollbackResult, RollbackTarget, plan_rollback, rollback
 from .scan import scan_table
 from .scan_explain import ScanExplanation, explain_scan
 from .schema import TableSchema
+from .tagging.delete import TagsDeleted, delete_tags
+from .tagging.deletion import TagDeletion, plan_deletion
+from .tagging.edit import (
+    NewTag,
+    Renaming,
+    Replacement,
+    create_tag,
+    plan_replacement,
+    rename_tag,
+    replace_tag,
+)
+from .tags import Tag, read_tags
 from .write import WriteOptions, write_rows
 
 
@@ -272,6 +285,101 @@ class Table:
             if dry_run:
                 return plan_expiry(self.handle, override)
             return expire(self.handle, override)
+
+    # --- tags -----------------------------------------------------------------------------------
+
+    def tags(self) -> tuple[Tag, ...]:
+        """All tags, by snapshot id and name."""
+        with naming(self.name):
+            return read_tags(self.handle)
+
+    def create_tag(
+        self, name: str, *, snapshot_id: int | None = None, retained: timedelta | None = None
+    ) -> NewTag:
+        """Tag a snapshot, the latest by default (see `plan_tag`).
+
+        Raises:
+            InvalidRequest: the name is taken, or there is no such snapshot.
+        """
+        with naming(self.name):
+            return create_tag(self.handle, name, snapshot_id, retained)
+
+    @overload
+    def delete_tag(self, name: str, *, dry_run: Literal[False] = False) -> TagsDeleted: ...
+
+    @overload
+    def delete_tag(self, name: str, *, dry_run: Literal[True]) -> TagDeletion: ...
+
+    def delete_tag(self, name: str, *, dry_run: bool = False) -> TagsDeleted | TagDeletion:
+        """Delete a tag, and the files that nobody else can reach (see `plan_deletion`)."""
+        with naming(self.name):
+            if dry_run:
+                return plan_deletion(self.handle, [name])
+            return delete_tags(self.handle, [name])
+
+    def rename_tag(self, name: str, new_name: str) -> Renaming:
+        """The same tag under another name."""
+        with naming(self.name):
+            return rename_tag(self.handle, name, new_name)
+
+    def replace_tag(
+        self,
+        name: str,
+        *,
+        snapshot_id: int | None = None,
+        retained: timedelta | None = None,
+        dry_run: bool = False,
+    ) -> Replacement:
+        """Let a tag show another snapshot, the latest by default; without ``retained`` it has no
+        retention then. What it alone held until then goes (see `plan_replacement`)."""
+        with naming(self.name):
+            act = plan_replacement if dry_run else replace_tag
+            return act(self.handle, name, snapshot_id, retained)
+
+    @overload
+    def rollback(
+        self,
+        *,
+        snapshot_id: int | None = None,
+        tag: str | None = None,
+        timestamp: datetime | None = None,
+        reset_consumers: bool = False,
+        dry_run: Literal[False] = False,
+    ) -> RollbackResult: ...
+
+    @overload
+    def rollback(
+        self,
+        *,
+        snapshot_id: int | None = None,
+        tag: str | None = None,
+        timestamp: datetime | None = None,
+        reset_consumers: bool = False,
+        dry_run: Literal[True],
+    ) -> RollbackPlan: ...
+
+    def rollback(
+        self,
+        *,
+        snapshot_id: int | None = None,
+        tag: str | None = None,
+        timestamp: datetime | None = None,
+        reset_consumers: bool = False,
+        dry_run: bool = False,
+    ) -> RollbackResult | RollbackPlan:
+        """Back to a snapshot, a tag, or the last snapshot not after a time; newer snapshots and
+        tags are gone then. Writers must be stopped (see `apply_rollback`).
+
+        Args:
+            timestamp: one without a time zone is local.
+            reset_consumers: let consumers that have read beyond go on right after the target.
+        """
+        millis = None if timestamp is None else int(timestamp.timestamp() * 1000)
+        to = RollbackTarget(snapshot_id, tag, millis)
+        with naming(self.name):
+            if dry_run:
+                return plan_rollback(self.handle, to, reset_consumers=reset_consumers)
+            return rollback(self.handle, to, reset_consumers=reset_consumers)
 
 
 def _within(partition: str, wanted: Mapping[str, str] | None) -> bool:

@@ -155,7 +155,8 @@ def snapshot_files(table: Table) -> dict[str, str]:
     for root in (Path(table.path), *branches):
         prefix = "" if root == Path(table.path) else f"{root.name}/"
         for file in (*root.glob("snapshot/snapshot-*"), *root.glob("tag/tag-*")):
-            found[prefix + file.name] = str(file)
+            if file.is_file():  # success files lie in a folder that begins as tags do
+                found[prefix + file.name] = str(file)
     return found
 
 

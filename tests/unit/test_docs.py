@@ -45,8 +45,13 @@ def listed() -> list[str]:
 
 
 def commands() -> dict[str, Any]:
-    """Click commands by name (Typer brings a click of its own, whose types are not public)."""
-    return dict(cast("Any", typer.main.get_command(app)).commands)
+    """Click commands by name, those of groups behind the group's (Typer brings a click of its own,
+    whose types are not public)."""
+    found: dict[str, Any] = {}
+    for name, command in dict(cast("Any", typer.main.get_command(app)).commands).items():
+        below: dict[str, Any] = getattr(command, "commands", {})
+        found |= {f"{name} {verb}": one for verb, one in below.items()} or {name: command}
+    return found
 
 
 def flags() -> list[tuple[str, str]]:
