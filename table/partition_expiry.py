@@ -13,7 +13,7 @@ from .errors import CommitConflict, InvalidRequest
 from .handle import TableHandle
 from .metadata import MetadataReader
 from .partition_drop import DropConflict, DropPlan, DropResult, apply_drop, plan_of
-from .partition_list import PartitionInfo, partitions_in
+from .partition_list import PartitionInfo, partitions_in, wall_text
 from .partition_time import PartitionClock, PartitionOverride, by_age
 from .premises import REPLANS_MAX
 from .schema import TableSchema
@@ -100,7 +100,7 @@ def plan_partition_expiry(
     snapshot = handle.snapshots.latest()
     if snapshot is None:
         drop = DropPlan(handle.name, None, ())
-        return PartitionExpiryPlan(clock.strategy, clock.cut_text, drop)
+        return PartitionExpiryPlan(clock.strategy, wall_text(clock.cut_millis), drop)
     reader = reader or MetadataReader(handle)
     found = partitions_in(snapshot, schema, reader)
     judged = [(p, clock.judge(p.row, p.newest_millis)) for p in found]
@@ -109,7 +109,7 @@ def plan_partition_expiry(
     drop = plan_of(handle, snapshot, schema, reader, chosen, options.batch_size)
     return PartitionExpiryPlan(
         clock.strategy,
-        clock.cut_text,
+        wall_text(clock.cut_millis),
         drop,
         left=len(expired) - len(chosen),
         stay=sum(1 for _, gone in judged if gone is False),

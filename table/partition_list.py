@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -16,6 +17,15 @@ from .partition import java_text, partition_label
 from .row import Row, decode_row
 from .schema import TableSchema
 from .snapshot import Snapshot
+
+
+def wall_text(millis: int) -> str:
+    """A moment on the wall clock; the number where it is beyond Python's calendar."""
+    try:
+        moment = datetime(1970, 1, 1) + timedelta(milliseconds=millis)  # noqa: DTZ001  no zone
+    except OverflowError:
+        return f"{millis} ms"
+    return moment.isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,11 @@ class PartitionInfo:
     files: int
     size_bytes: int
     newest_millis: int | None
+
+    @property
+    def newest_text(self) -> str | None:
+        """``newest_millis`` for people."""
+        return None if self.newest_millis is None else wall_text(self.newest_millis)
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from .datatypes import DataType
 from .errors import InvalidRequest
@@ -92,15 +92,6 @@ class PartitionClock:
         return PartitionClock(
             strategy, now_millis - age, options.pattern, parsed, tuple(keys), tuple(types)
         )
-
-    @property
-    def cut_text(self) -> str:
-        """``cut_millis`` for people; the number where it is beyond their calendar."""
-        try:
-            moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=self.cut_millis)
-        except OverflowError:
-            return f"{self.cut_millis} ms"
-        return moment.replace(tzinfo=None).isoformat(timespec="milliseconds")
 
     def judge(self, row: Row, newest_millis: int | None) -> bool | None:
         """Whether a partition has expired; None: it has no time, so it stays.

@@ -44,8 +44,15 @@ def listed() -> list[str]:
 
 
 def commands() -> dict[str, Any]:
-    """Click commands by name (Typer brings a click of its own, whose types are not public)."""
-    return dict(cast("Any", typer.main.get_command(app)).commands)
+    """Click commands by name (Typer brings a click of its own, whose types are not public).
+
+    Those of a group bear its name, too.
+    """
+    found: dict[str, Any] = {}
+    for name, command in dict(cast("Any", typer.main.get_command(app)).commands).items():
+        inner = getattr(command, "commands", None)
+        found |= {name: command} if inner is None else {f"{name} {n}": c for n, c in inner.items()}
+    return found
 
 
 def flags() -> list[tuple[str, str]]:
