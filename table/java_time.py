@@ -35,6 +35,7 @@ _RANGES: dict[Field, tuple[int, int]] = {
     "year": (-_YEAR_MAX, _YEAR_MAX), "era-year": (1, _YEAR_MAX), "month": (1, 12), "day": (1, 31),
     "hour": (0, 23), "minute": (0, 59), "second": (0, 59), "nano": (0, _NANOS_PER_SECOND - 1),
 }  # fmt: skip
+_TIME_FIELDS = frozenset({"hour", "minute", "second", "nano"})
 
 
 class _Unreadable(Exception):
@@ -291,16 +292,27 @@ def _put(found: dict[Field, int], field: Field, value: int) -> None:
 
 
 def _resolved(found: Mapping[Field, int], *, lenient: bool) -> int:
+    unfinished = _unfinished(found)
     for field, value in found.items():
         low, high = _RANGES[field]
         end_of_day = field == "hour" and value == 24
-        if not low <= value <= high and not end_of_day and (not lenient or field == "year"):
+        loose = field != "year" if lenient else unfinished and field in _TIME_FIELDS
+        if not low <= value <= high and not end_of_day and not loose:
             raise _Unreadable
     year = found.get("year", found.get("era-year"))
     month, day = found.get("month"), found.get("day")
     if year is None or month is None or day is None or found.get("era-year", year) != year:
         raise _Unreadable
     return _date(year, month, day, lenient=lenient) * NANOS_PER_DAY + _time(found, lenient=lenient)
+
+
+def _unfinished(found: Mapping[Field, int]) -> bool:
+    """An hour and a part of a minute or second, but not what is between. Java makes no time of it
+    and looks at none of it again."""
+    between = ("minute" in found, "second" in found, "nano" in found)
+    return "hour" in found and between in (
+        (False, True, False), (False, False, True), (False, True, True), (True, False, True),
+    )  # fmt: skip
 
 
 def _date(year: int, month: int, day: int, *, lenient: bool) -> int:
@@ -319,14 +331,11 @@ def _date(year: int, month: int, day: int, *, lenient: bool) -> int:
 
 def _time(found: Mapping[Field, int], *, lenient: bool) -> int:
     """Nanoseconds of the day; 0 where the text says no whole time."""
-    hour, minute, second = found.get("hour"), found.get("minute"), found.get("second")
-    nano = found.get("nano")
-    skipped = minute is None and (second is not None or nano is not None)
-    if hour is None or skipped or (second is None and nano is not None):
-        if hour == 24:  # only a whole time may end the day
-            raise _Unreadable
+    hour = found.get("hour")
+    if hour is None or _unfinished(found):
         return 0
-    rest = ((minute or 0) * 60 + (second or 0)) * _NANOS_PER_SECOND + (nano or 0)
+    seconds = found.get("minute", 0) * 60 + found.get("second", 0)
+    rest = seconds * _NANOS_PER_SECOND + found.get("nano", 0)
     if hour == 24 and rest and not lenient:
         raise _Unreadable
     return hour * 3600 * _NANOS_PER_SECOND + rest

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from .datatypes import DataType
 from .errors import InvalidRequest
 from .java_time import DEFAULT_FORMAT, TimeFormat
+from .option_values import OptionValues
 from .options_partitions import FORMATTER, UPDATE_TIME, PartitionOptions
 from .partition import java_text
 from .row import Row
@@ -58,7 +59,7 @@ class PartitionOverride:
             "partition.expiration-batch-size": self.batch_size,
         }
         added = {key: str(value) for key, value in given.items() if value is not None}
-        return PartitionOptions(type(options.options)({**options.options.raw, **added}))
+        return PartitionOptions(OptionValues({**options.options.raw, **added}))
 
 
 @dataclass(frozen=True, slots=True)

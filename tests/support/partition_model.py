@@ -37,7 +37,7 @@ class TimeWriting:
             case ["dt", "hour"]:
                 return (day, moment.strftime("%H"))
             case ["region", "day"]:
-                return (f"r{moment.day % 3}", moment.strftime("%d/%m/%Y"))
+                return (f"r{moment.day % 3}", moment.strftime("%d.%m.%Y"))
             case _:
                 raise AssertionError(self.columns)
 
@@ -48,9 +48,7 @@ FORMATS: dict[str, TimeWriting] = {
     "day": TimeWriting({"dt": "STRING"}, {}, 86_400),
     "second": TimeWriting({"dt": "STRING"}, {}, 1),
     "number": TimeWriting({"dt": "INT"}, {_FORMATTER: "yyyyMMdd"}, 86_400),
-    "hour": TimeWriting(
-        {"dt": "STRING", "hour": "STRING"}, {_PATTERN: "$dt $hour:00:00"}, 3600
-    ),
+    "hour": TimeWriting({"dt": "STRING", "hour": "STRING"}, {_PATTERN: "$dt $hour:00:00"}, 3600),
     "hour-number": TimeWriting(
         {"dt": "STRING", "hour": "INT"},
         {_PATTERN: "$dt $hour", _FORMATTER: "yyyyMMdd H"},
@@ -58,7 +56,7 @@ FORMATS: dict[str, TimeWriting] = {
     ),
     "second-column": TimeWriting(
         {"region": "STRING", "day": "STRING"},
-        {_PATTERN: "$day", _FORMATTER: "dd/MM/yyyy"},
+        {_PATTERN: "$day", _FORMATTER: "dd.MM.yyyy"},
         86_400,
     ),
 }
