@@ -13,9 +13,11 @@ import typer
 
 from .cmd_check_config import check_config
 from .cmd_compact import compact
+from .cmd_compact_manifests import compact_table_manifests
 from .cmd_demo import demo
 from .cmd_expire import expire_snapshots
 from .cmd_explain import explain
+from .cmd_partitions import partitions
 from .cmd_resume import resume
 from .cmd_rollback import rollback_table
 from .cmd_run import run
@@ -35,6 +37,7 @@ for _name, _command in (
     ("scan", scan),
     ("explain", explain),
     ("compact", compact),
+    ("compact-manifests", compact_table_manifests),
     ("expire", expire_snapshots),
     ("rollback", rollback_table),
     ("run", run),
@@ -44,6 +47,7 @@ for _name, _command in (
 ):
     app.command(_name)(_command)
 app.add_typer(tags, name="tag")
+app.add_typer(partitions, name="partitions", help="List, drop or expire a table's partitions.")
 
 
 def _print_version(wanted: bool) -> None:

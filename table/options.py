@@ -10,6 +10,7 @@ from .option_values import MIB, OptionValues
 from .options_expiry import ExpiryOptions
 from .options_full import FullOptions
 from .options_tags import TagOptions
+from .options_partitions import PartitionOptions
 
 Producer = Literal["none", "input", "lookup", "full-compaction"]
 
@@ -244,6 +245,15 @@ class TableOptions(OptionValues):
     @property
     def tags(self) -> TagOptions:
         return TagOptions(self)
+
+    @property
+    def partitions(self) -> PartitionOptions:
+        return PartitionOptions(self)
+
+    @property
+    def manifest_drops_stats(self) -> bool:
+        """A DELETE in a manifest says nothing of the file's values."""
+        return self.flag("manifest.delete-file-drop-stats", default=False)
 
     @property
     def full(self) -> FullOptions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, overload
@@ -21,7 +21,22 @@ from .expire import ExpiryPlan, ExpiryResult, expire, plan_expiry
 from .follow import FollowOptions, Start, follow
 from .get import get_rows
 from .handle import TableHandle
+from .manifest_compaction import (
+    ManifestMergeResult,
+    ManifestPlan,
+    compact_manifests,
+    plan_manifest_compaction,
+)
 from .observe import TableObserver
+from .partition_drop import DropPlan, DropResult, Spec, drop_partitions, plan_drop
+from .partition_expiry import (
+    PartitionExpiryPlan,
+    PartitionExpiryResult,
+    expire_partitions,
+    plan_partition_expiry,
+)
+from .partition_list import PartitionInfo, list_partitions
+from .partition_time import PartitionOverride
 from .plan import CompactionPlan
 from .premises import REPLANS_MAX
 from .retention import Override
@@ -380,6 +395,55 @@ class Table:
             if dry_run:
                 return plan_rollback(self.handle, to, reset_consumers=reset_consumers)
             return rollback(self.handle, to, reset_consumers=reset_consumers)
+
+    # --- partitions and manifests ---------------------------------------------------------------
+
+    def partitions(self) -> tuple[PartitionInfo, ...]:
+        """The partitions of the latest snapshot, and what each holds."""
+        with naming(self.name):
+            return list_partitions(self.handle)
+
+    def drop_partitions(self, specs: Iterable[Spec]) -> DropResult:
+        """Drop whole partitions as one snapshot (see `drop_partitions`).
+
+        Args:
+            specs: values by partition column, as ``[{"dt": "2026-01-01"}]``; columns that are left
+                out may have any value.
+        """
+        with naming(self.name):
+            return drop_partitions(self.handle, specs, self._committer)
+
+    def plan_drop(self, specs: Iterable[Spec]) -> DropPlan:
+        """What `drop_partitions` would drop."""
+        with naming(self.name):
+            return plan_drop(self.handle, specs)
+
+    def expire_partitions(self, override: PartitionOverride | None = None) -> PartitionExpiryResult:
+        """Drop the partitions whose time has come; rules not given are the table's own.
+
+        Raises:
+            InvalidRequest: the table has no partitions, or nobody says when they expire.
+            CommitConflict: they changed under us too often.
+        """
+        with naming(self.name):
+            return expire_partitions(self.handle, override, self._committer)
+
+    def plan_partition_expiry(
+        self, override: PartitionOverride | None = None
+    ) -> PartitionExpiryPlan:
+        """What `expire_partitions` would drop."""
+        with naming(self.name):
+            return plan_partition_expiry(self.handle, override)
+
+    def compact_manifests(self) -> ManifestMergeResult:
+        """Merge the manifests, where that helps, as one snapshot that changes nothing."""
+        with naming(self.name):
+            return compact_manifests(self.handle, self._committer)
+
+    def plan_manifest_compaction(self) -> ManifestPlan:
+        """What `compact_manifests` would merge."""
+        with naming(self.name):
+            return plan_manifest_compaction(self.handle)
 
 
 def _within(partition: str, wanted: Mapping[str, str] | None) -> bool:
