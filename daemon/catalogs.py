@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..table import catalogs
@@ -74,6 +75,19 @@ def chosen(warehouse: str | None, config: Path | None, name: str | None) -> Cata
             return catalog
     known = ", ".join(catalog.name for catalog in catalogs)
     raise UsageError(f"--catalog: expected one of {known}")
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A command's flags that choose a catalog, as they were given."""
+
+    warehouse: str | None
+    config: Path | None
+    catalog: str | None
+
+    def open(self) -> BaseCatalog:
+        """The catalog; raises as `chosen` and `open_catalog`."""
+        return open_catalog(chosen(self.warehouse, self.config, self.catalog))
 
 
 def secret(variable: str | None, file: str | None) -> str | None:

@@ -25,7 +25,7 @@ from ..table.decision import PlanOptions
 from ..table.errors import CommitConflict, InvalidRequest, TableError
 from ..table.observe import TableObserver
 from ..table.table import Table
-from .catalogs import chosen, open_catalog
+from .catalogs import Where
 from .console import finish, print_json, print_rows, progress
 from .engine import Rewriter
 from .flags import AsJson, CatalogName, ConfigFile, DryRun, OneTable, Warehouse
@@ -97,7 +97,7 @@ def compact(
 
     def command() -> int:
         options = CompactOptions(mode, partition_of(partition or ()), bucket, verify, int(size))
-        opened = open_catalog(chosen(warehouse, config, catalog)).table(table)
+        opened = Where(warehouse, config, catalog).open().table(table)
         if dry_run:
             return run_dry(opened, options, as_json=as_json)
         return run_compact(opened, options, as_json=as_json)

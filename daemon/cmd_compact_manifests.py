@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
 
-import typer
-
-from ..table.catalog import Catalog
 from ..table.errors import naming
 from ..table.manifest_compaction import compact_manifests, plan_manifest_compaction
+from .catalogs import Where
 from .console import finish, print_json, print_rows
+from .flags import AsJson, CatalogName, ConfigFile, DryRun, OneTable, Warehouse
 
 
 def compact_table_manifests(
-    warehouse: Annotated[str, typer.Option("--warehouse", help="Path or file:// URI.")],
-    table: Annotated[str, typer.Option("--table", help="DB.T")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON alone on stdout.")] = False,
+    table: OneTable,
+    warehouse: Warehouse = None,
+    config: ConfigFile = None,
+    catalog: CatalogName = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Merge the manifests into few of the table's target size; no data file is touched."""
 
     def command() -> int:
-        handle = Catalog(warehouse).table(table).handle
+        handle = Where(warehouse, config, catalog).open().table(table).handle
         with naming(handle.name):
             if dry_run:
                 plan = plan_manifest_compaction(handle)

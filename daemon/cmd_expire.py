@@ -23,7 +23,7 @@ from ..table.expire import (
     plan_expiry,
 )
 from ..table.handle import TableHandle
-from .catalogs import chosen, open_catalog
+from .catalogs import Where
 from .console import finish, print_json, print_rows
 from .errors import UsageError
 from .flags import AsJson, CatalogName, ConfigFile, DryRun, OneTable, Warehouse
@@ -57,7 +57,7 @@ def expire_snapshots(
     def command() -> int:
         age = _age_millis(older_than, retain_age)
         override = Override(retain_min, retain_max, age)
-        handle = open_catalog(chosen(warehouse, config, catalog)).handle(table)
+        handle = Where(warehouse, config, catalog).open().handle(table)
         with naming(handle.name):
             if dry_run:
                 return run_dry(handle, override, as_json=as_json)

@@ -11,38 +11,40 @@ from typing import Annotated
 
 import typer
 
-from ..table.catalog import Catalog
 from ..table.errors import naming
 from ..table.handle import TableHandle
 from ..table.partition_drop import DropPlan, DropResult, Spec, drop_partitions, plan_drop
 from ..table.partition_expiry import expire_partitions, plan_partition_expiry
 from ..table.partition_list import PartitionInfo, list_partitions
 from ..table.partition_time import PartitionOverride
+from .catalogs import Where
 from .console import finish, print_json, print_rows
 from .errors import UsageError
+from .flags import AsJson, CatalogName, ConfigFile, DryRun, OneTable, Warehouse
 from .units import parse_duration
 
 partitions = typer.Typer(no_args_is_help=True, add_completion=False)
 
 _COLUMNS = ("partition", "rows", "files", "bytes", "newest file")
 
-Warehouse = Annotated[str, typer.Option("--warehouse", help="Path or file:// URI.")]
-TableName = Annotated[str, typer.Option("--table", help="DB.T")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON alone on stdout.")]
 
-
-def _opened(warehouse: str, table: str) -> TableHandle:
+def _opened(where: Where, table: str) -> TableHandle:
     """The table, if it is one that desilt writes."""
-    return Catalog(warehouse).table(table).handle
+    return where.open().table(table).handle
 
 
 @partitions.command("list")
-def list_all(warehouse: Warehouse, table: TableName, as_json: AsJson = False) -> None:
+def list_all(
+    table: OneTable,
+    warehouse: Warehouse = None,
+    config: ConfigFile = None,
+    catalog: CatalogName = None,
+    as_json: AsJson = False,
+) -> None:
     """Every partition, and what it holds."""
 
     def command() -> int:
-        handle = _opened(warehouse, table)
+        handle = _opened(Where(warehouse, config, catalog), table)
         with naming(handle.name):
             found = list_partitions(handle)
         if as_json:
@@ -56,12 +58,14 @@ def list_all(warehouse: Warehouse, table: TableName, as_json: AsJson = False) ->
 
 @partitions.command("drop")
 def drop(
-    warehouse: Warehouse,
-    table: TableName,
+    table: OneTable,
     partition: Annotated[
         list[str],
         typer.Option("--partition", help="KEY=VALUE,KEY=VALUE; keys may be left out. Repeatable."),
     ],
+    warehouse: Warehouse = None,
+    config: ConfigFile = None,
+    catalog: CatalogName = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -69,7 +73,7 @@ def drop(
 
     def command() -> int:
         specs = [parse_spec(text) for text in partition]
-        handle = _opened(warehouse, table)
+        handle = _opened(Where(warehouse, config, catalog), table)
         with naming(handle.name):
             if dry_run:
                 return _print_plan(plan_drop(handle, specs), {}, (), as_json=as_json)
@@ -82,8 +86,10 @@ def drop(
 
 @partitions.command("expire")
 def expire(
-    warehouse: Warehouse,
-    table: TableName,
+    table: OneTable,
+    warehouse: Warehouse = None,
+    config: ConfigFile = None,
+    catalog: CatalogName = None,
     older_than: Annotated[
         str | None, typer.Option("--age", help="How old a partition may become, as 12h or 7d.")
     ] = None,
@@ -111,7 +117,7 @@ def expire(
         override = PartitionOverride(
             _millis(older_than), strategy, pattern, formatter, max_num, batch_size
         )
-        handle = _opened(warehouse, table)
+        handle = _opened(Where(warehouse, config, catalog), table)
         with naming(handle.name):
             if dry_run:
                 plan = plan_partition_expiry(handle, override)

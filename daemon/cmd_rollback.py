@@ -10,18 +10,21 @@ from typing import Annotated
 
 import typer
 
-from ..table.catalog import Catalog
 from ..table.errors import naming
 from ..table.handle import TableHandle
 from ..table.rollback import RollbackPlan, RollbackTarget, apply_rollback, plan_rollback
+from .catalogs import Where
 from .console import complain, finish, print_json, print_rows
 from .errors import UsageError
+from .flags import AsJson, CatalogName, ConfigFile, DryRun, OneTable, Warehouse
 from .times import parse_moment
 
 
 def rollback_table(
-    warehouse: Annotated[str, typer.Option("--warehouse", help="Path or file:// URI.")],
-    table: Annotated[str, typer.Option("--table", help="DB.T")],
+    table: OneTable,
+    warehouse: Warehouse = None,
+    config: ConfigFile = None,
+    catalog: CatalogName = None,
     snapshot: Annotated[
         int | None, typer.Option("--snapshot", min=1, help="Back to this snapshot.")
     ] = None,
@@ -36,8 +39,8 @@ def rollback_table(
         bool,
         typer.Option("--reset-consumers", help="Consumers that read beyond go on right there."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON alone on stdout.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Back to an older snapshot; newer snapshots, changelogs and tags are deleted."""
 
@@ -45,7 +48,7 @@ def rollback_table(
         if sum(given is not None for given in (snapshot, tag, timestamp)) != 1:
             raise UsageError("give one of --snapshot, --tag, --timestamp")
         millis = None if timestamp is None else parse_moment("--timestamp", timestamp)
-        handle = Catalog(warehouse).handle(table)
+        handle = Where(warehouse, config, catalog).open().handle(table)
         with naming(handle.name):
             to = RollbackTarget(snapshot, tag, millis)
             plan = plan_rollback(handle, to, reset_consumers=reset_consumers)

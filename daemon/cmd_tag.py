@@ -13,7 +13,6 @@ from typing import Annotated
 
 import typer
 
-from ..table.catalog import Catalog
 from ..table.errors import naming
 from ..table.handle import TableHandle
 from ..table.tagging.auto import AutoTags, auto_tags, plan_auto_tags
@@ -31,13 +30,13 @@ from ..table.tagging.edit import (
 from ..table.tagging.expire import expire_tags, plan_tag_expiry
 from ..table.tagging.settings import OVERRIDABLE
 from ..table.tags import Tag, read_tags, tag_times
+from .catalogs import Where
 from .console import finish, print_json, print_rows
 from .errors import UsageError
+from .flags import AsJson, CatalogName, ConfigFile, DryRun, OneTable, Warehouse
 from .times import parse_moment, parsed
 from .units import parse_duration
 
-Warehouse = Annotated[str, typer.Option("--warehouse", help="Path or file:// URI.")]
-TableName = Annotated[str, typer.Option("--table", help="DB.T")]
 Name = Annotated[str, typer.Option("--name", help="The tag.")]
 Snapshot = Annotated[
     int | None, typer.Option("--snapshot", min=1, help="Which snapshot; the latest by default.")
@@ -45,19 +44,17 @@ Snapshot = Annotated[
 Retain = Annotated[
     str | None, typer.Option("--retain", help="How long the tag stays, as 90m, 12h or 7d.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON alone on stdout.")]
 
 tags = typer.Typer(
     help="Make, delete, rename, replace, list and expire tags.", no_args_is_help=True
 )
 
 
-def _on(warehouse: str, table: str, act: Callable[[TableHandle], int]) -> None:
+def _on(where: Where, table: str, act: Callable[[TableHandle], int]) -> None:
     """Run ``act`` on the table, and end with its exit code."""
 
     def command() -> int:
-        handle = Catalog(warehouse).handle(table)
+        handle = where.open().handle(table)
         with naming(handle.name):
             return act(handle)
 
@@ -66,13 +63,15 @@ def _on(warehouse: str, table: str, act: Callable[[TableHandle], int]) -> None:
 
 @tags.command("create")
 def create(
-    warehouse: Warehouse,
-    table: TableName,
+    table: OneTable,
     name: Name,
+    warehouse: Warehouse = None,
+    config: ConfigFile = None,
+    catalog: CatalogName = None,
     snapshot: Snapshot = None,
     retain: Retain = None,
     dry_run: DryRun = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tag a snapshot; the table's option says how long the tag stays unless --retain does."""
 
@@ -82,16 +81,18 @@ def create(
             apply_tag(plan, handle)
         return _print_new(plan, dry_run=dry_run, as_json=as_json)
 
-    _on(warehouse, table, act)
+    _on(Where(warehouse, config, catalog), table, act)
 
 
 @tags.command("delete")
 def delete(
-    warehouse: Warehouse,
-    table: TableName,
+    table: OneTable,
     name: Annotated[list[str], typer.Option("--name", help="The tag; may come several times.")],
+    warehouse: Warehouse = None,
+    config: ConfigFile = None,
+    catalog: CatalogName = None,
     dry_run: DryRun = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Delete tags, and the files that nobody else can reach."""
 
@@ -101,17 +102,19 @@ def delete(
         started = time.monotonic()
         return _print_deleted(handle, delete_tags(handle, name), started, as_json=as_json)
 
-    _on(warehouse, table, act)
+    _on(Where(warehouse, config, catalog), table, act)
 
 
 @tags.command("rename")
 def rename(
-    warehouse: Warehouse,
-    table: TableName,
+    table: OneTable,
     name: Name,
     to: Annotated[str, typer.Option("--to", help="Its new name.")],
+    warehouse: Warehouse = None,
+    config: ConfigFile = None,
+    catalog: CatalogName = None,
     dry_run: DryRun = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Give a tag another name."""
 
@@ -121,18 +124,20 @@ def rename(
             apply_renaming(plan, handle)
         return _print_record(plan.as_dict(), dry_run=dry_run, as_json=as_json)
 
-    _on(warehouse, table, act)
+    _on(Where(warehouse, config, catalog), table, act)
 
 
 @tags.command("replace")
 def replace(
-    warehouse: Warehouse,
-    table: TableName,
+    table: OneTable,
     name: Name,
+    warehouse: Warehouse = None,
+    config: ConfigFile = None,
+    catalog: CatalogName = None,
     snapshot: Snapshot = None,
     retain: Retain = None,
     dry_run: DryRun = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Let a tag show another snapshot; without --retain it stays until it is deleted."""
 
@@ -142,11 +147,17 @@ def replace(
             apply_replacement(plan, handle)
         return _print_record(plan.as_dict(), dry_run=dry_run, as_json=as_json)
 
-    _on(warehouse, table, act)
+    _on(Where(warehouse, config, catalog), table, act)
 
 
 @tags.command("list")
-def list_tags(warehouse: Warehouse, table: TableName, as_json: Json = False) -> None:
+def list_tags(
+    table: OneTable,
+    warehouse: Warehouse = None,
+    config: ConfigFile = None,
+    catalog: CatalogName = None,
+    as_json: AsJson = False,
+) -> None:
     """All tags, by snapshot; times of tags are local, as Paimon writes them."""
 
     def act(handle: TableHandle) -> int:
@@ -159,19 +170,21 @@ def list_tags(warehouse: Warehouse, table: TableName, as_json: Json = False) -> 
             print_rows(columns, [[row[column] for column in columns] for row in rows])
         return 0
 
-    _on(warehouse, table, act)
+    _on(Where(warehouse, config, catalog), table, act)
 
 
 @tags.command("expire")
 def expire(
-    warehouse: Warehouse,
-    table: TableName,
+    table: OneTable,
+    warehouse: Warehouse = None,
+    config: ConfigFile = None,
+    catalog: CatalogName = None,
     older_than: Annotated[
         str | None,
         typer.Option("--older-than", help="Also what is older, as 2026-11-22T10:00; UTC."),
     ] = None,
     dry_run: DryRun = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Delete tags whose retention has passed, and the files that nobody else can reach."""
 
@@ -184,19 +197,21 @@ def expire(
         result = expire_tags(handle, older_than_millis=millis)
         return _print_deleted(handle, result, started, as_json=as_json)
 
-    _on(warehouse, table, act)
+    _on(Where(warehouse, config, catalog), table, act)
 
 
 @tags.command("auto")
 def auto(
-    warehouse: Warehouse,
-    table: TableName,
+    table: OneTable,
+    warehouse: Warehouse = None,
+    config: ConfigFile = None,
+    catalog: CatalogName = None,
     option: Annotated[
         list[str] | None,
         typer.Option("--option", help="KEY=VALUE in place of the table's own; may come often."),
     ] = None,
     dry_run: DryRun = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make the tags that the table's options tag.automatic-creation and kin ask for."""
 
@@ -214,7 +229,7 @@ def auto(
             print_rows(("tag", "is"), [(n, "made") for n in result.made] + _gone(deleted))
         return 0
 
-    _on(warehouse, table, act)
+    _on(Where(warehouse, config, catalog), table, act)
 
 
 # --- reading arguments, printing results ----------------------------------------------------------

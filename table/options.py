@@ -9,8 +9,8 @@ from .duration import parse_duration
 from .option_values import MIB, OptionValues
 from .options_expiry import ExpiryOptions
 from .options_full import FullOptions
-from .options_tags import TagOptions
 from .options_partitions import PartitionOptions
+from .options_tags import TagOptions
 
 Producer = Literal["none", "input", "lookup", "full-compaction"]
 

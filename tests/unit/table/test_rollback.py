@@ -262,13 +262,16 @@ class Locked:
         self.tables: list[str] = []
 
     @contextmanager
-    def _held(self, table: str) -> Generator[None]:
+    def _held(self, table: str) -> Generator[Locked]:
         self.tables.append(table)
         self.inside = True
-        yield
+        yield self
         self.inside = False
 
-    def held(self, table: str) -> AbstractContextManager[None]:
+    def check(self) -> None:
+        assert self.inside
+
+    def held(self, table: str) -> AbstractContextManager[Locked]:
         return self._held(table)
 
 
