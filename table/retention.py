@@ -5,6 +5,7 @@ Spec: maintenance §10.1, §10.3; reference class ``options/ExpireConfig``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .errors import InvalidRequest, UnsupportedFeature
@@ -154,11 +155,20 @@ def check_expirable(schema: TableSchema) -> None:
     Raises:
         UnsupportedFeature: naming option and value.
     """
+    refuse(schema, REFUSED_VALUES, REFUSED_OPTIONS)
+    schema.options.expiry.check()
+
+
+def refuse(schema: TableSchema, values: Sequence[str], options: Sequence[str]) -> None:
+    """Refuse values that desilt does not know of some options, and others if they are there at all.
+
+    Raises:
+        UnsupportedFeature: naming option and value.
+    """
     raw = schema.raw_options
-    for key in REFUSED_VALUES:
+    for key in values:
         if key in raw and raw[key].strip().lower() not in ONLY[key]:
             raise UnsupportedFeature("option is not supported", option=key, value=raw[key])
-    for key in REFUSED_OPTIONS:
+    for key in options:
         if key in raw:
             raise UnsupportedFeature("option is not supported", option=key, value=raw[key])
-    schema.options.expiry.check()

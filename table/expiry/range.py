@@ -36,10 +36,12 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """What running tasks read: snapshots, and data files by name."""
+    """What running tasks read: snapshots, and data files by name; ``tasks``: their ids, which are
+    in the names of what they write."""
 
     snapshots: frozenset[int] = frozenset()
     files: frozenset[str] = frozenset()
+    tasks: frozenset[str] = frozenset()
 
 
 NOTHING_IN_USE = InUse()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .base import Directories, FileStatus, Ranges, Sink, Storage
 from .local import TEMPORARY_SUFFIX, LocalStorage
+from .many import read_many, read_those_there, side_by_side
 
 __all__ = [
     "TEMPORARY_SUFFIX",
@@ -13,4 +14,7 @@ __all__ = [
     "Ranges",
     "Sink",
     "Storage",
+    "read_many",
+    "read_those_there",
+    "side_by_side",
 ]
