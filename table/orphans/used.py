@@ -52,8 +52,8 @@ class UsedNames:
         metadata: set[str] = set()
         for holder in holders:
             metadata.update(_texts(holder.snapshot.extra))
-            for name in self._lines(holder):
-                manifests.setdefault(name, []).append(holder)
+            for name, needed in self._lines(holder):
+                manifests.setdefault(name, []).extend([holder] if needed else [])
             metadata.update(self._index(holder))
         metadata |= manifests.keys()
         left = _without(candidates, [pl.Series("name", sorted(metadata), pl.String())])
@@ -61,17 +61,21 @@ class UsedNames:
 
     # --- metadata ---------------------------------------------------------------------------------
 
-    def _lines(self, holder: Holder) -> Iterator[str]:
-        """Manifests of all the holder's lists."""
+    def _lines(self, holder: Holder) -> Iterator[tuple[str, bool]]:
+        """Manifests of all the holder's lists, and whether its readers cannot do without.
+
+        Changes may be gone while rows are there: of a tag, and of what was made from one.
+        """
         snapshot = holder.snapshot
-        lists = [snapshot.base_manifest_list, snapshot.delta_manifest_list]
+        lists = [(snapshot.base_manifest_list, not holder.partial)]
+        lists.append((snapshot.delta_manifest_list, not holder.partial))
         if snapshot.changelog_manifest_list is not None:
-            lists.append(snapshot.changelog_manifest_list)
-        for name in lists:
+            lists.append((snapshot.changelog_manifest_list, False))
+        for name, needed in lists:
             try:
-                yield from (line.name for line in self._names.manifest_list(name))
+                yield from ((line.name, needed) for line in self._names.manifest_list(name))
             except FileMissing as error:
-                self._excuse([holder], error)
+                self._excuse([holder] if needed else [], error)
 
     def _index(self, holder: Holder) -> Iterator[str]:
         name = holder.snapshot.index_manifest
@@ -80,13 +84,11 @@ class UsedNames:
         try:
             yield from (entry.file_name for entry in self._names.index_entries(name))
         except FileMissing as error:
-            self._excuse([holder], error)
+            self._excuse([] if holder.partial else [holder], error)
 
     def _excuse(self, holders: Sequence[Holder], error: FileMissing) -> None:
         """Metadata is gone: fine if nobody needs it any more, else nothing may be deleted."""
         for holder in holders:
-            if holder.partial:
-                continue  # what its readers need is there or lost already
             try:
                 content = self._handle.storage.read(holder.path)
             except FileMissing:
