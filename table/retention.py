@@ -6,7 +6,7 @@ Spec: maintenance §10.1, §10.3; reference class ``options/ExpireConfig``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import InvalidRequest, UnsupportedFeature
 from .options_expiry import ExpiryOptions
@@ -88,6 +88,19 @@ def retention_of(options: ExpiryOptions, override: Override | None = None) -> Re
         consumers_hold_snapshots=not options.consumer_changelog_only,
         clean_directories=options.clean_directories,
     )
+
+
+def changelog_retention(options: ExpiryOptions, override: Override | None = None) -> Retention:
+    """The table's retention where only long-lived changelogs are to go, whether or not it makes any
+    today; the override's bounds are theirs. Consumers stay, and hold what they have still to read.
+
+    Raises:
+        UnsupportedFeature: options that contradict each other, named.
+    """
+    found = retention_of(options)
+    own = found.changelogs or _changelog_bounds(options, found.snapshots)
+    changelogs = _overridden(own, override or Override())
+    return replace(found, changelogs=changelogs, consumer_millis=None)
 
 
 def _overridden(own: Bounds, override: Override) -> Bounds:

@@ -129,6 +129,18 @@ def changelog_range(
     return _there(earliest, bounds, ids)
 
 
+def every_changelog(ids: Sequence[int], *, consumers: Iterable[Consumer] = ()) -> Range:
+    """All long-lived changelogs, as far as no consumer has still to read them.
+
+    Args:
+        ids: of all of them, rising, at least one.
+    """
+    bounds = [b for b in _consumer_bounds(consumers) if b.until <= ids[-1]]
+    until = min((b.until for b in bounds), default=ids[-1] + 1)
+    end = min((i for i in ids if i >= until), default=ids[-1] + 1)
+    return Range(ids[0], end, _nearest(bounds, end))
+
+
 def _counted(
     earliest: int, latest: int, bounds: Bounds, limit: int, what: str = "snapshot"
 ) -> tuple[Bound, ...]:

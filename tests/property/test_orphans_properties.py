@@ -63,7 +63,9 @@ class Story:
         old = {p for p, t in graph.storage.paths().items() if t < planned_at - age}
         unnamed = self.unnamed(old)
         plan = plan_orphans(graph.handle, settings, graph.in_use)
-        at_plan = {path if path.startswith("/") else f"{plan.path}/{path}" for path in plan.files["path"]}
+        at_plan = {
+            path if path.startswith("/") else f"{plan.path}/{path}" for path in plan.files["path"]
+        }
         assert at_plan == unnamed
         for act in between:
             self.act(act)

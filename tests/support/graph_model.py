@@ -59,7 +59,10 @@ class Reader:
             tells = "changelog" if snapshot.get("changelogManifestList") else "delta"
             told = changes or snapshot["commitKind"] == "APPEND"  # others' deltas tell nothing
             if (partial or changes) and "/tag/" not in path and key.startswith(tells) and told:
-                found.needed |= {name, *(e["_FILE"]["_FILE_NAME"] for e in entries if not e["_KIND"])}
+                found.needed |= {
+                    name,
+                    *(e["_FILE"]["_FILE_NAME"] for e in entries if not e["_KIND"]),
+                }
             elif not partial and not changes:
                 found.needed.add(name)
         if not partial:

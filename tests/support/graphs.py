@@ -412,5 +412,3 @@ class Graph:
 
 def _place(entry: ManifestEntry) -> tuple[Any, ...]:
     return entry.partition, entry.bucket, entry.file.level, entry.file.name
-
-
