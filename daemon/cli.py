@@ -15,7 +15,11 @@ from .cmd_check_config import check_config
 from .cmd_compact import compact
 from .cmd_demo import demo
 from .cmd_expire import expire_snapshots
+from .cmd_expire_changelogs import expire_changelogs_command
+from .cmd_expire_consumers import expire_consumers
 from .cmd_explain import explain
+from .cmd_orphans import orphans
+from .cmd_repair_files import repair_files
 from .cmd_resume import resume
 from .cmd_run import run
 from .cmd_scan import scan
@@ -32,6 +36,10 @@ for _name, _command in (
     ("explain", explain),
     ("compact", compact),
     ("expire", expire_snapshots),
+    ("expire-changelogs", expire_changelogs_command),
+    ("expire-consumers", expire_consumers),
+    ("orphans", orphans),
+    ("repair-files", repair_files),
     ("run", run),
     ("check-config", check_config),
     ("resume", resume),
