@@ -82,6 +82,13 @@ def expire(
     return cast(Expired, found)
 
 
+def remove_orphans(peer: Peer, path: Path | str, before: int) -> set[str]:
+    """Deletes files last written before that time (epoch milliseconds) which nobody can reach by
+    the library's reckoning; their paths. Only newer versions can."""
+    found = cast("list[str]", peer.call("remove_orphans", path=str(path), before=before))
+    return {uri.removeprefix("file:") for uri in found}
+
+
 def rollback_as_latest(peer: Peer, path: Path | str, tag: str) -> int:
     """Publishes a tag's state as the newest snapshot; that one's id. Only newer versions can."""
     return int(peer.call("rollback_as_latest", path=str(path), tag=tag))

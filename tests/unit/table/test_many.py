@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from support.graphs import MAIN, Graph
 from support.memory import MemoryStorage
 
 from desilt.table.errors import FileMissing
@@ -48,9 +49,14 @@ def test_width_are_asked_at_a_time_and_no_more() -> None:
 
 def test_nothing_is_asked_far_ahead_of_what_is_taken() -> None:
     asked: list[int] = []
-    answers = side_by_side(lambda n: asked.append(n) or n, range(1000), 4)
+
+    def ask(number: int) -> int:
+        asked.append(number)
+        return number
+
+    answers = side_by_side(ask, range(1000), 4)
     assert next(answers) == 0
-    answers.close()  # type: ignore[attr-defined]
+    del answers
 
     assert len(asked) <= 5
 
@@ -94,8 +100,6 @@ def test_missing_files_are_an_error_or_none(in_flight: int) -> None:
 
 
 def test_manifests_of_a_snapshot_are_read_many_at_a_time() -> None:
-    from support.graphs import MAIN, Graph
-
     graph = Graph(7)
     for _ in range(12):
         graph.append(MAIN)

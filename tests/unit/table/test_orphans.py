@@ -34,6 +34,7 @@ from desilt.table.orphans.clean import (
     clean_orphans,
     plan_orphans,
 )
+from desilt.table.storage import FileStatus
 from desilt.table.table import Table
 
 HOUR, DAY = 3_600_000, 86_400_000
@@ -222,7 +223,7 @@ def test_a_listing_that_lacks_the_latest_snapshot_ends_it() -> None:
     listed = graph.storage.list
 
     class Behind(MemoryStorage):
-        def list(self, directory: str):  # type: ignore[no-untyped-def]
+        def list(self, directory: str) -> tuple[FileStatus, ...]:
             return tuple(s for s in listed(directory) if s.name != "snapshot-2")
 
     behind = Behind(graph.clock.now, files=graph.storage.files)

@@ -29,6 +29,7 @@ final class Refs {
         operations.put("set_consumer", Refs::setConsumer);
         operations.put("refs", Refs::refs);
         operations.put("expire", Refs::expire);
+        operations.put("remove_orphans", Refs::removeOrphans);
         operations.put("rollback_as_latest", Refs::rollbackAsLatest);
         operations.put("index_entries", Refs::indexEntries);
     }
@@ -128,6 +129,26 @@ final class Refs {
         out.writeNumberField("snapshots", snapshots);
         out.writeNumberField("changelogs", changelogs);
         out.writeEndObject();
+    }
+
+    /** Deletes files that nobody can reach, last written before a time; only newer versions. */
+    private static void removeOrphans(JsonNode args, JsonGenerator out) throws Exception {
+        Class<?> type;
+        try {
+            type = Class.forName("org.apache.paimon.operation.LocalOrphanFilesClean");
+        } catch (ClassNotFoundException missing) {
+            throw new UnsupportedOperationException("remove_orphans", missing);
+        }
+        Object clean =
+                type.getConstructor(FileStoreTable.class, long.class)
+                        .newInstance(open(args), Args.need(args, "before").asLong());
+        Object result = named(type, "clean").invoke(clean);
+        Object files = named(result.getClass(), "getDeletedFilesPath").invoke(result);
+        out.writeStartArray();
+        for (Object path : (List<?>) files) {
+            out.writeString(path.toString());
+        }
+        out.writeEndArray();
     }
 
     private static Method named(Class<?> type, String name) {
