@@ -25,14 +25,14 @@ KINDS: dict[str, dict[str, str]] = {
 }
 HOUR = 3_600_000
 DEAD = {
-    "p=a/bucket-0/data-dead-0.parquet", "p=z/bucket-7/data-dead-0.parquet",
+    "p=a/bucket-0/data-dead-0.parquet", "p=z/bucket-7/data-dead-1.parquet",
     "manifest/manifest-dead-0", "manifest/manifest-list-dead-0", "index/index-dead-0",
     "statistics/stats-dead-0", "snapshot/.snapshot-99.dead.tmp", "changelog/notes",
     "branch/branch-b/snapshot/notes",
 }  # fmt: skip
 FOREIGN = {
-    "notes", "p=a/notes", "other/bucket-0/data-dead-0.parquet", "schema/.schema-9.dead.tmp",
-    "tag/.tag-dead.tmp", "p=a/bucket-0/x.managed.blob", "p=a/bucket-0/deeper/data-dead-0.parquet",
+    "notes", "p=a/notes", "other/bucket-0/data-dead-3.parquet", "schema/.schema-9.dead.tmp",
+    "tag/.tag-dead.tmp", "p=a/bucket-0/x.managed.blob", "p=a/bucket-0/deeper/data-dead-2.parquet",
 }  # fmt: skip
 
 
@@ -48,13 +48,13 @@ def lived_in(java: Peer, warehouse: Path, options: dict[str, str]) -> Path:
         java.write(path, rows)
         if turn % 2:
             java.compact(path)
-        if turn in (1, 3):
+        if turn in (1, 3, 4):
             peer_refs.create_tag(java, path, f"t{turn}")
     peer_refs.create_branch(java, path, "b", "t1")
     if "changelog-producer" not in options:
         peer_refs.rollback_as_latest(java, path, "t3")
     java.write(path, [["+I", "a", 9, "later"]])
-    peer_refs.delete_tag(java, path, "t1")
+    peer_refs.delete_tag(java, path, "t4")
     expire(handle_of(path), None)
     peer_refs.expire(java, path, keep(4))
     _roll_back(path)
@@ -154,4 +154,5 @@ def test_java_reads_a_table_without_its_lost_files(
     for peer in (java, pypaimon):
         assert sorted(peer.read(path)["rows"], key=repr) == sorted(expected, key=repr)
     java.write(path, [["+I", "b", 0, "back"]])
+    java.compact(path)
     assert len(java.read(path)["rows"]) == 9
