@@ -158,30 +158,30 @@ def empty_folders(
     """
     if not isinstance(storage, Directories):
         return ()
-    below = storage.list(root)
-    return tuple(sorted(_empty(storage, root, "", below, depth, occupied, cut_millis)))
+    search = _EmptyFolders(storage, root, occupied, cut_millis)
+    return tuple(sorted(search.below("", storage.list(root), depth)))
 
 
-def _empty(
-    storage: Storage,
-    root: str,
-    folder: str,
-    entries: Sequence[FileStatus],
-    depth: int,
-    occupied: frozenset[str],
-    cut_millis: int,
-) -> Iterator[str]:
-    """Of a folder with these entries, and ``depth`` levels of partitions before the buckets."""
-    for status in entries:
-        path = f"{folder}/{status.name}".lstrip("/")
-        if not status.is_dir or not _is_level(status.name, depth) or path in occupied:
-            continue
-        inside = storage.list(f"{root}/{path}")
-        if not inside:
-            if status.modified_millis < cut_millis:
+@dataclass(frozen=True, slots=True)
+class _EmptyFolders:
+    """Looks for them, but not in folders known to be occupied."""
+
+    storage: Storage
+    root: str
+    occupied: frozenset[str]
+    cut_millis: int
+
+    def below(self, folder: str, entries: Sequence[FileStatus], depth: int) -> Iterator[str]:
+        """Of a folder with these entries, and ``depth`` levels of partitions before the buckets."""
+        for status in entries:
+            path = f"{folder}/{status.name}".lstrip("/")
+            if not status.is_dir or not _is_level(status.name, depth) or path in self.occupied:
+                continue
+            inside = self.storage.list(f"{self.root}/{path}")
+            if not inside and status.modified_millis < self.cut_millis:
                 yield path
-        elif depth > 0:
-            yield from _empty(storage, root, path, inside, depth - 1, occupied, cut_millis)
+            elif depth > 0:
+                yield from self.below(path, inside, depth - 1)
 
 
 def _is_level(name: str, depth: int) -> bool:

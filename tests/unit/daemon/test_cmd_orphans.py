@@ -175,7 +175,8 @@ def told(tmp_path: Path) -> Table:
 def changelogs(table: Table, *flags: str) -> dict[str, Any]:
     result = call("expire-changelogs", table, "--table", "db.t", "--json", *flags)
     assert result.exit_code == 0, result.stderr
-    return json.loads(result.stdout)
+    row: dict[str, Any] = json.loads(result.stdout)
+    return row
 
 
 def test_changelogs_go_by_number_and_no_snapshot_does(told: Table) -> None:
