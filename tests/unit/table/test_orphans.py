@@ -27,6 +27,7 @@ from desilt.table.errors import (
     UnsupportedFeature,
 )
 from desilt.table.expire import InUse
+from desilt.table.manifest.entry import EntryKind
 from desilt.table.orphans.clean import (
     OrphanPlan,
     OrphanSettings,
@@ -258,6 +259,16 @@ def test_running_tasks_keep_what_they_read_and_write() -> None:
     in_use = InUse(files=frozenset({"data-other-0"}))
     assert apply_orphans(plan, graph.handle, in_use=lambda: in_use).kept == 1
     assert graph.storage.exists(f"{ROOT}/bucket-0/data-other-0")
+
+
+def test_an_entry_that_removes_a_file_uses_it() -> None:
+    """Also where no entry that added it is left."""
+    graph = plain()
+    gone = graph.file(0)
+    graph.commit(MAIN, [replace(gone, kind=EntryKind.DELETE)])
+    graph.storage.put(f"{ROOT}/bucket-0/data-x-0.parquet")
+
+    assert names(at_rest(graph)) == {"bucket-0/data-x-0.parquet"}
 
 
 def test_a_tag_may_have_lost_its_changes() -> None:
