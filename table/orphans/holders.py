@@ -63,8 +63,9 @@ def check_branch(handle: TableHandle, branch: Branch) -> None:
 
 def _below(handle: TableHandle, root: str, prefix: str) -> Iterator[HolderFile]:
     """Snapshots before tags and changelogs: what becomes one of those was a snapshot first."""
+    hint = _latest_hint(handle, root)  # before the listing: what is published meanwhile is no lack
     snapshots = tuple(_listed(handle, paths.snapshot_dir(root), "snapshot-", numbered=True))
-    _check_listing(handle, root, {status.name for status, _ in snapshots})
+    _check_listing(handle, root, hint, {status.name for status, _ in snapshots})
     for status, name in snapshots:
         yield _file(paths.snapshot_dir(root), status, f"{prefix}snapshot {name}")
     for status, name in _listed(handle, paths.changelog_dir(root), "changelog-", numbered=True):
@@ -87,13 +88,18 @@ def _listed(
             yield status, name
 
 
-def _check_listing(handle: TableHandle, root: str, names: set[str]) -> None:
-    """A listing without the snapshot that the hint names, though it is there, lacks others, too."""
+def _latest_hint(handle: TableHandle, root: str) -> str:
+    """The id in the LATEST hint; "" where there is none."""
     try:
         hint = handle.storage.read(paths.latest_hint(root)).decode().strip()
     except (FileMissing, UnicodeDecodeError):
-        return
-    if not hint.isdigit() or f"snapshot-{hint}" in names:
+        return ""
+    return hint if hint.isdigit() else ""
+
+
+def _check_listing(handle: TableHandle, root: str, hint: str, names: set[str]) -> None:
+    """A listing without the snapshot that the hint names, though it is there, lacks others, too."""
+    if not hint or f"snapshot-{hint}" in names:
         return
     file = paths.snapshot_file(root, int(hint))
     if handle.storage.exists(file):
