@@ -16,8 +16,12 @@ from .cmd_compact import compact
 from .cmd_compact_manifests import compact_table_manifests
 from .cmd_demo import demo
 from .cmd_expire import expire_snapshots
+from .cmd_expire_changelogs import expire_changelogs_command
+from .cmd_expire_consumers import expire_consumers
 from .cmd_explain import explain
+from .cmd_orphans import orphans
 from .cmd_partitions import partitions
+from .cmd_repair_files import repair_files
 from .cmd_resume import resume
 from .cmd_rollback import rollback_table
 from .cmd_run import run
@@ -40,6 +44,10 @@ for _name, _command in (
     ("compact-manifests", compact_table_manifests),
     ("expire", expire_snapshots),
     ("rollback", rollback_table),
+    ("expire-changelogs", expire_changelogs_command),
+    ("expire-consumers", expire_consumers),
+    ("orphans", orphans),
+    ("repair-files", repair_files),
     ("run", run),
     ("check-config", check_config),
     ("resume", resume),

@@ -55,7 +55,7 @@ def expire_snapshots(
     """Drop old snapshots; bounds that are not given are the table's own."""
 
     def command() -> int:
-        age = _age_millis(older_than, retain_age)
+        age = age_millis(older_than, retain_age)
         override = Override(retain_min, retain_max, age)
         handle = Where(warehouse, config, catalog).open().handle(table)
         with naming(handle.name):
@@ -99,7 +99,7 @@ def run_expire(handle: TableHandle, override: Override, *, as_json: bool) -> int
     return 0
 
 
-def _age_millis(older_than: str | None, retain_age: str | None) -> int | None:
+def age_millis(older_than: str | None, retain_age: str | None) -> int | None:
     """How old a snapshot may become, in milliseconds; None: the table's own.
 
     Raises:

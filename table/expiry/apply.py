@@ -174,6 +174,8 @@ class _Applier:
         end = self._changelogs.find(part.until)
         if end is not None and digest(end) == part.until_digest:
             self._changelogs.write_hint("EARLIEST", part.until)
+        elif not self._changelogs.ids():
+            self._changelogs.forget_hints()
 
     def _same_snapshot(self, entry: Going) -> Snapshot | None:
         """The snapshot if it is the one that was planned; another expiry may have been here."""

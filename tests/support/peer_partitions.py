@@ -15,7 +15,7 @@ def expire_partitions(
     peer: Peer, path: Path | str, now: str, options: Mapping[str, str] | None = None
 ) -> list[dict[str, str]]:
     """Expires partitions at this wall clock; those that went, in the library's order."""
-    result = peer.call("expire_partitions", path=str(path), now=now, options=dict(options or {}))
+    result = peer.call("expire_partitions_at", path=str(path), now=now, options=dict(options or {}))
     return cast("list[dict[str, str]]", result)
 
 

@@ -20,7 +20,7 @@ final class Partitions {
     private Partitions() {}
 
     static void register(Map<String, Peer.Operation> operations) {
-        operations.put("expire_partitions", Partitions::expire);
+        operations.put("expire_partitions_at", Partitions::expire);
         operations.put("drop_partitions", Partitions::drop);
         operations.put("compact_manifests", Partitions::compactManifests);
         operations.put("partition_times", Partitions::times);
