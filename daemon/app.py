@@ -44,6 +44,7 @@ from .plan import Rule, TableFacts, judge
 from .settle import Settlement
 from .sweep import Sweeper
 from .task import Finished, Outcome, Task
+from .upkeep import Upkeep
 
 # /healthz: a tick that runs for longer than this hangs; a storage call has shorter time-outs.
 TICK_SECONDS_MAX = 600.0
@@ -79,7 +80,7 @@ class AppParts:
     pool: Pool
     """Where tasks run; with as many threads as may run at once."""
     expiry_pool: Pool
-    """Where snapshots are expired; one thread is enough."""
+    """Where snapshots are expired and chores are done; one thread, so that they come in turn."""
 
 
 class App:
@@ -100,6 +101,9 @@ class App:
         self._expirer = Expirer(
             parts.engine, parts.rules, parts.expiry_pool, clock, listener, options.expire_seconds
         )
+        self._upkeep = Upkeep(
+            parts.engine, parts.rules, journal, parts.expiry_pool, clock, listener
+        )
         self._mutex = threading.Condition(threading.Lock())  # notified when a task is over
         self._backlog = Backlog()
         self._running: dict[BucketKey, Task] = {}
@@ -114,6 +118,7 @@ class App:
             tables, changed = self._look()
             began = self._fill()
             self._expirer.offer(self._fleet.tables)
+            self._upkeep.offer(self._fleet.tables)
         except Exception as error:  # noqa: BLE001  the scheduler's thread must live on
             self._tell(TickFailed(describe(error)))
         else:
@@ -127,6 +132,7 @@ class App:
         """Start nothing more and wait for what runs; whether all of it ended in time."""
         started = self._clock.monotonic()
         self._expirer.stop()
+        self._upkeep.stop()
         with self._mutex:
             self._draining = True
             self._mutex.wait_for(lambda: not self._running, limit_seconds)

@@ -22,6 +22,14 @@ from ..policies.errors import PolicyConfigError, PolicyError
 from ..policies.match import check_pattern
 from ..policies.registry import load_registry, policy_from_config
 from .config_catalog import KINDS, REFUSED_KINDS, CatalogConfig, Name, Text
+from .config_upkeep import (
+    OrphansConfig,
+    PartitionsConfig,
+    ScanInterval,
+    SnapshotsConfig,
+    TagsConfig,
+    problem_of,
+)
 from .errors import ConfigError
 from .schedule import Cron, Every
 from .units import Duration, Size, parse_duration, parse_size
@@ -30,36 +38,6 @@ from .units import Duration, Size, parse_duration, parse_size
 CONFIG_BYTES_MAX = 1 << 20
 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=256)]
-
-
-class ScanInterval:
-    """When the tables are looked at: every so often, or at the times of a cron expression."""
-
-    __slots__ = ("when",)
-
-    def __init__(self, when: Every | Cron) -> None:
-        self.when = when
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ScanInterval) and other.when == self.when
-
-    def __hash__(self) -> int:
-        return hash(self.when)
-
-
-class SnapshotsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """Which snapshots stay. What is not given is the table's own (`snapshot.num-retained.min` and
-    `.max`, `snapshot.time-retained`); an empty section means all of it is."""
-
-    retain_min: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Keep at least so many snapshots, however old."""
-
-    retain_max: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Keep at most so many, however young. Given alone, it takes the other bound along where the
-    two would contradict each other."""
-
-    retain_age: Duration | None = None
-    """Keep what is younger, as `90m`, `12h` or `7d`, beyond `retain-min` and up to `retain-max`."""
 
 
 class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
@@ -79,6 +57,16 @@ class PolicyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
     """Expire old snapshots of these tables, and the files that only they hold; `{}` does it by the
     options of each table. Without it snapshots stay until somebody else expires them. Tags,
     branches, consumers and running tasks keep what they need."""
+
+    tags: TagsConfig | None = None
+    """Make automatic tags, and delete those whose retention has passed; `{}` does it by the
+    options of each table."""
+
+    partitions: PartitionsConfig | None = None
+    """Drop partitions whose time has come; `{}` does it by the options of each table."""
+
+    orphans: OrphansConfig | None = None
+    """Delete files that nobody can reach, left by writers that died; `{}` does it once a day."""
 
 
 class BudgetsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
@@ -297,6 +285,9 @@ class _Decoder:
         bounds = policy.snapshots or SnapshotsConfig()
         if bounds.retain_max is not None and (bounds.retain_min or 0) > bounds.retain_max:
             raise ConfigError(self._file, f"{key}.snapshots.retain-min", "more than retain-max")
+        problem = problem_of(policy.orphans)
+        if problem is not None:
+            raise ConfigError(self._file, f"{key}.orphans.older-than", problem)
         try:
             policy_from_config(policy.compaction)
         except PolicyConfigError as error:

@@ -32,6 +32,7 @@ from ..table.observe import TableObserver
 from ..table.storage import Storage, open_storage
 from ..table.storage.s3 import S3Storage
 from .catalogs import open_catalog
+from .chores import Chore, ChoreDone, carry_out
 from .config_catalog import CatalogConfig
 from .journal import OpenTask
 from .supervisor import Supervisor
@@ -106,6 +107,10 @@ class Engine(Protocol):
 
     def expire(self, path: str, override: Override, in_use: UseReader) -> ExpiryResult:
         """Drop old snapshots of an opened table; one run."""
+        ...
+
+    def tidy(self, path: str, chore: Chore, in_use: UseReader) -> ChoreDone:
+        """Carry out a chore on an opened table; one run."""
         ...
 
 
@@ -211,6 +216,12 @@ class TableEngine:
         within = [c for c in catalogs if path.startswith(f"{c.warehouse}/")]
         storage = within[0].storage if within else open_storage(path)
         return TableHandle(table, path, storage)
+
+    def tidy(self, path: str, chore: Chore, in_use: UseReader) -> ChoreDone:
+        """Carry out a chore on an opened table; by its committer, should it publish."""
+        committer = self._committers[path]
+        names = self._names.setdefault(path, NameReader(committer.handle))
+        return carry_out(chore, committer, names, in_use)
 
 
 def plan_options(limits: PickLimits) -> PlanOptions:

@@ -11,35 +11,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Executor as Pool
-from dataclasses import dataclass
 
 from ..policies.match import best_rule
 from ..table.expire import ExpiryResult, InUse
 from .clock import Clock
 from .engine import Engine
-from .ledger import SKIP_SECONDS, backoff_seconds
 from .listen import ExpiryFailed, ExpiryFinished, ExpirySkipped, Listener
 from .logs import describe
 from .observe import Watched
 from .outcome import Next, after_failure
 from .plan import Rule
+from .turns import Turn, pause_seconds
 
 # Between two runs of a table, unless the YAML says otherwise. A run with nothing to do is a dozen
 # small reads, and snapshots age by minutes at the least.
 EXPIRE_SECONDS = 60.0
 # Running and waiting. More would only wait, and be judged by what is known now.
 IN_FLIGHT_MAX = 4
-# An error that somebody must look at is looked up again as seldom as one of the store.
-HALTED_SECONDS = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """When a table may be expired next, on the monotonic clock; failures in a row."""
-
-    due: float
-    attempts: int = 0
-    reason: str = ""
 
 
 class Expirer:
@@ -62,7 +50,7 @@ class Expirer:
         self._tell = listener
         self._mutex = threading.Lock()
         self._in_flight: set[str] = set()
-        self._turns: dict[str, _Turn] = {}
+        self._turns: dict[str, Turn] = {}
         self._stopped = False
 
     def offer(self, tables: Sequence[Watched]) -> int:
@@ -92,8 +80,8 @@ class Expirer:
             waiting = table.name in self._in_flight
         return not waiting and self._clock.monotonic() >= self._turn(table.name).due
 
-    def _turn(self, name: str) -> _Turn:
-        return self._turns.get(name, _Turn(0.0))
+    def _turn(self, name: str) -> Turn:
+        return self._turns.get(name, Turn(0.0))
 
     def _run(self, table: Watched) -> None:
         """One run, in a thread of the pool."""
@@ -115,7 +103,7 @@ class Expirer:
 
     def _finished(self, table: Watched, result: ExpiryResult, started: float) -> None:
         now = self._clock.monotonic()
-        self._set_turn(table.name, _Turn(now if result.more else now + self._seconds))
+        self._set_turn(table.name, Turn(now if result.more else now + self._seconds))
         self._tell(
             ExpiryFinished(
                 table=table.name,
@@ -133,8 +121,8 @@ class Expirer:
         known = self._turn(table.name)
         attempts, reason = known.attempts + 1, describe(error)
         step = after_failure(error, attempt=attempts)
-        pause = _pause_seconds(step, attempts)
-        self._set_turn(table.name, _Turn(self._clock.monotonic() + pause, attempts, reason))
+        pause = pause_seconds(step, attempts)
+        self._set_turn(table.name, Turn(self._clock.monotonic() + pause, attempts, reason))
         match step:
             case Next.FORGET_TABLE:
                 pass  # the next look at the warehouse finds that out
@@ -144,22 +132,12 @@ class Expirer:
             case _:
                 self._tell(ExpiryFailed(table.name, step, reason))
 
-    def _set_turn(self, name: str, turn: _Turn) -> None:
+    def _set_turn(self, name: str, turn: Turn) -> None:
         with self._mutex:
             self._turns[name] = turn
 
 
-def _pause_seconds(step: Next, attempts: int) -> float:
-    match step:
-        case Next.RESCAN | Next.RETRY:
-            return backoff_seconds(attempts)
-        case Next.SKIP_TABLE | Next.FORGET_TABLE:
-            return SKIP_SECONDS
-        case _:
-            return HALTED_SECONDS
-
-
 def in_use(table: Watched) -> InUse:
-    """The snapshots that tasks running on the table were planned from."""
+    """Tasks running on the table, and the snapshots that they were planned from."""
     with table.lock:
-        return InUse(frozenset(table.reading.values()))
+        return InUse(frozenset(table.reading.values()), tasks=frozenset(table.reading))

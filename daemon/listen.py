@@ -292,6 +292,44 @@ class ExpirySkipped(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class UpkeepFinished(Event):
+    """A chore of a table is done, whether or not there was anything to do. ``made``: tags;
+    ``dropped``: tags or partitions; ``files``: deleted."""
+
+    name = "upkeep.finished"
+    table: str
+    action: str
+    made: int
+    dropped: int
+    files: int
+    size_bytes: int
+    duration_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class UpkeepFailed(Event):
+    """A chore of a table failed and is tried again later; everything else goes on."""
+
+    name = "upkeep.failed"
+    level = "warning"
+    table: str
+    action: str
+    next: Next
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpkeepSkipped(Event):
+    """A chore of a table is left alone: desilt does not understand what it would touch."""
+
+    name = "upkeep.skipped"
+    level = "warning"
+    table: str
+    action: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerRestarted(Event):
     """A worker process was replaced: ``crashed``, ``panicked``, ``timed-out`` or ``grown``."""
 

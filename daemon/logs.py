@@ -13,7 +13,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
 from .config import LogsConfig
-from .listen import Event, ExpiryFinished, TaskFinished, TaskStarted, TickFinished
+from .listen import Event, ExpiryFinished, TaskFinished, TaskStarted, TickFinished, UpkeepFinished
 from .task import Finished, Outcome, Task
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -56,6 +56,8 @@ class LogListener:
         if isinstance(event, TickFinished) and not (event.changed or event.due):
             level = _LEVELS["debug"]  # nothing moved: nothing to read on a good day
         if isinstance(event, ExpiryFinished) and not (event.files or event.consumers):
+            level = _LEVELS["debug"]
+        if isinstance(event, UpkeepFinished) and not (event.made or event.dropped or event.files):
             level = _LEVELS["debug"]
         if isinstance(event, TaskFinished):
             level = _task_level(event.finished)

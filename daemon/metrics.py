@@ -17,6 +17,7 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from .chores import CHORES
 from .listen import (
     BacklogMeasured,
     BucketQuarantined,
@@ -41,6 +42,9 @@ from .listen import (
     TaskFinished,
     TickFailed,
     TickFinished,
+    UpkeepFailed,
+    UpkeepFinished,
+    UpkeepSkipped,
     WorkerRestarted,
 )
 from .task import ACTIONS, Finished, Outcome
@@ -51,7 +55,7 @@ from .task import ACTIONS, Finished, Outcome
 RESOLUTIONS = ("rebuilt", "replanned", "readded", "republished", "unknown")
 DIRECTIONS = ("read", "written")
 RESTARTS = ("crashed", "panicked", "timed-out", "grown")
-FAILURES = ("table", "catalog", "policy", "journal", "sweep", "expiry", "tick")
+FAILURES = ("table", "catalog", "policy", "journal", "sweep", "expiry", "upkeep", "tick")
 EXPIRE = "expire"  # what the label ``action`` says of expiry, which is no task of a bucket
 # A minor compaction of small files takes a tenth of a second, a full one of a large bucket an hour.
 TASK_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
@@ -177,6 +181,14 @@ class MetricsListener:
             registry=registry,
         )
 
+        self._upkeep = Counter(
+            "desilt_upkeep_total",
+            f"Tags made, tags and partitions dropped, files deleted, by table, action ("
+            f"{', '.join(CHORES)}) and what",
+            ["table", "action", "what"],
+            registry=registry,
+        )
+
     def _make_health_metrics(self, registry: CollectorRegistry) -> None:
         self._tick_duration = Histogram(
             "desilt_tick_duration_seconds",
@@ -246,6 +258,10 @@ class MetricsListener:
         match event:
             case TableSkipped():
                 self._skipped.inc()
+            case UpkeepFinished():
+                self._kept(event)
+            case UpkeepFailed() | UpkeepSkipped():
+                self._failures.labels("upkeep").inc()
             case ExpiryFailed() | ExpirySkipped():
                 self._failures.labels("expiry").inc()
             case TableFailed() | TableHalted() | BucketQuarantined():
@@ -290,6 +306,17 @@ class MetricsListener:
         self._expired_snapshots.labels(event.table).inc(event.snapshots)
         self._expired_files.labels(event.table).inc(event.files)
         self._last_success.labels(event.table, EXPIRE).set_to_current_time()
+
+    def _kept(self, event: UpkeepFinished) -> None:
+        for what, number in (
+            ("made", event.made),
+            ("dropped", event.dropped),
+            ("files", event.files),
+            ("bytes", event.size_bytes),
+        ):
+            if number:
+                self._upkeep.labels(event.table, event.action, what).inc(number)
+        self._last_success.labels(event.table, event.action).set_to_current_time()
 
     def _scanned(self, event: TableScanned) -> None:
         self._runs_max.labels(event.table).set(event.sorted_runs_max)

@@ -23,6 +23,7 @@ from ..policies.api import Policy, judge_with
 from ..policies.errors import PolicyError
 from ..policies.match import best_rule
 from ..table.expire import Override
+from .chores import Chore
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Rule:
     policy: Policy
     snapshots: Override | None = None
     """Which snapshots stay; None: this is not for us to say."""
+    chores: tuple[Chore, ...] = ()
+    """What else is done to the tables now and then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import cast
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
@@ -71,6 +72,16 @@ class Schedule:
     def stop(self) -> None:
         """No more ticks; one that runs is waited for."""
         self._scheduler.shutdown(wait=True)
+
+
+def next_after(when: Every | Cron, moment: datetime) -> datetime:
+    """The next time that is meant, later than ``moment``."""
+    if isinstance(when, Every):
+        return moment + timedelta(seconds=float(when.seconds))
+    later = moment + timedelta(microseconds=1)
+    found = cast("datetime | None", _trigger(when).get_next_fire_time(None, later))
+    assert found is not None  # a cron expression of five fields has no end
+    return found
 
 
 def _trigger(when: Every | Cron) -> IntervalTrigger | CronTrigger:

@@ -20,7 +20,8 @@ from ..policies.registry import load_registry
 from ..table.expire import Override
 from .app import App, AppOptions, AppParts
 from .clock import SystemClock
-from .config import Config, SnapshotsConfig
+from .config import Config
+from .config_upkeep import SnapshotsConfig, chores_of
 from .engine import Rewriter, TableEngine
 from .journal import Journal
 from .listen import DaemonStarted, Listeners, WorkerRestarted
@@ -148,6 +149,7 @@ def rules_of(config: Config) -> tuple[Rule, ...]:
             policy.match,
             registry.policy_from(policy.compaction),
             None if policy.snapshots is None else override_of(policy.snapshots),
+            chores_of(policy.tags, policy.partitions, policy.orphans),
         )
         for policy in config.policies
     )

@@ -22,12 +22,17 @@ from desilt.daemon.config import (
     ExecutorConfig,
     LogsConfig,
     PolicyConfig,
-    ScanInterval,
     SchedulerConfig,
     ServerConfig,
-    SnapshotsConfig,
 )
 from desilt.daemon.config_catalog import CatalogConfig, S3Config
+from desilt.daemon.config_upkeep import (
+    OrphansConfig,
+    PartitionsConfig,
+    ScanInterval,
+    SnapshotsConfig,
+    TagsConfig,
+)
 from desilt.daemon.units import Duration, Size
 from desilt.policies.registry import BUILT_INS
 
@@ -47,6 +52,9 @@ SECTIONS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("catalogs[].s3", S3Config),
     ("policies[]", PolicyConfig),
     ("policies[].snapshots", SnapshotsConfig),
+    ("policies[].tags", TagsConfig),
+    ("policies[].partitions", PartitionsConfig),
+    ("policies[].orphans", OrphansConfig),
     ("scheduler", SchedulerConfig),
     ("scheduler.budgets", BudgetsConfig),
     ("executor", ExecutorConfig),

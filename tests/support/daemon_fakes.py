@@ -12,6 +12,7 @@ import polars as pl
 from support.facts import facts_frame, keyed_facts
 
 from desilt.daemon.app import App, AppOptions, AppParts
+from desilt.daemon.chores import Chore, ChoreDone
 from desilt.daemon.clock import ManualClock
 from desilt.daemon.config_catalog import CatalogConfig
 from desilt.daemon.engine import Engine, Opened
@@ -51,6 +52,7 @@ class FakeTable:
     fail_rewrite: list[Exception] = field(default_factory=list[Exception])
     fail_commit: list[Exception] = field(default_factory=list[Exception])
     fail_expire: list[Exception] = field(default_factory=list[Exception])
+    chores_done: list[ChoreDone] = field(default_factory=list[ChoreDone])
     fruitless: bool = False
     old_snapshots: int = 0
     expire_limit: int = 50
@@ -122,6 +124,7 @@ class FakeEngine:
         self.rechecked: list[str] = []
         self.replaced: dict[str, CommitOutcome] = {}
         self.expired: list[tuple[str, Override, InUse]] = []
+        self.tidied: list[tuple[str, Chore, InUse]] = []
 
     def tables(self, catalog: CatalogConfig) -> Sequence[str]:
         _raise_next(self.fail_tables)
@@ -162,6 +165,12 @@ class FakeEngine:
         table.old_snapshots -= gone
         more = table.old_snapshots > 0
         return ExpiryResult(gone, 0, 0, {"data": gone} if gone else {}, 10 * gone, 3, more=more)
+
+    def tidy(self, path: str, chore: Chore, in_use: UseReader) -> ChoreDone:
+        self.tidied.append((path, chore, in_use()))
+        table = self.tables_by_name[path.rpartition("/")[2]]
+        _raise_next(table.fail_expire)
+        return table.chores_done.pop(0) if table.chores_done else ChoreDone()
 
     def _table(self, plan: CompactionPlan) -> FakeTable:
         if plan.table not in self.tables_by_name:
@@ -223,6 +232,7 @@ class World:
         policy: Policy | None = None,
         expire_seconds: float = EXPIRE_SECONDS,
         engine: Engine | None = None,
+        chores: tuple[Chore, ...] = (),
     ) -> None:
         self.engine = FakeEngine(*tables)
         self.clock = ManualClock(START)
@@ -234,7 +244,7 @@ class World:
         parts = AppParts(
             engine=engine or self.engine,
             catalogs=catalogs,
-            rules=(Rule("default", "*", policy or UniversalPolicy(), snapshots),),
+            rules=(Rule("default", "*", policy or UniversalPolicy(), snapshots, chores),),
             journal=journal,
             clock=self.clock,
             listener=Listeners((self.said, *listeners)),

@@ -132,7 +132,9 @@ def test_snapshots_that_running_tasks_read_are_told(journal: Journal) -> None:
     world.clock.advance(EXPIRE_SECONDS)
     world.tick()
 
-    assert seen == [InUse(frozenset({9}))]
+    (told,) = seen
+    assert told.snapshots == frozenset({9})
+    assert len(told.tasks) == 1
     assert world.engine.expired[-1][2] == InUse()
 
 
