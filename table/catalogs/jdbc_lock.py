@@ -147,23 +147,37 @@ class JdbcLock:
                 sleep *= 2
 
     def _inserted(self, lock_id: str, mark: str) -> bool:
-        clock = _CLOCK[self._database.kind]
-        sql = (
-            f"INSERT INTO {LOCKS} (lock_id, acquired_at, expire_time_seconds) "
-            f"VALUES (?, {clock}, ?)"
-        )
-        fraction = mark if self._database.kind == "sqlite" else f"0.{mark} seconds"
+        """Whether the row is ours now.
+
+        After a lost answer it may be there, where nobody else would remove it for minutes. So it is
+        deleted by its mark, and if that can be done, the database is well enough to try again.
+        """
         try:
-            self._database.once(sql, lock_id, fraction, self._timeout_millis // 1000)
+            self._insert(lock_id, mark)
         except DuplicateRow:
             return False
-        except StorageUnavailable:
-            # It may be there all the same, and nobody else would remove it for minutes.
-            self._release(lock_id, mark)
-            raise
+        except StorageUnavailable as error:
+            if not self._release(lock_id, mark):
+                raise
+            try:
+                self._insert(lock_id, mark)
+            except DuplicateRow:
+                return False
+            except StorageUnavailable:
+                self._release(lock_id, mark)
+                raise error from None
         with self._guard:
             self._seen.pop(lock_id, None)
         return True
+
+    def _insert(self, lock_id: str, mark: str) -> None:
+        clock = _CLOCK[self._database.kind]
+        fraction = mark if self._database.kind == "sqlite" else f"0.{mark} seconds"
+        self._database.once(
+            f"INSERT INTO {LOCKS} (lock_id, acquired_at, expire_time_seconds) "
+            f"VALUES (?, {clock}, ?)",
+            *(lock_id, fraction, self._timeout_millis // 1000),
+        )
 
     # --- rows of the dead -----------------------------------------------------------------------
 
@@ -210,7 +224,7 @@ class JdbcLock:
 
     # --- giving back ----------------------------------------------------------------------------
 
-    def _release(self, lock_id: str, mark: str) -> None:
+    def _release(self, lock_id: str, mark: str) -> bool:
         """Delete our row. What was done under the lock stands, so a failure is no error: the row is
         deleted before the next lock is taken, or expires."""
         try:
@@ -218,6 +232,8 @@ class JdbcLock:
         except TableError:
             with self._guard:
                 self._left.add((lock_id, mark))
+            return False
+        return True
 
     def _delete(self, lock_id: str, mark: str) -> None:
         sql = f"DELETE FROM {LOCKS} WHERE lock_id = ? AND CAST(acquired_at AS VARCHAR) LIKE ?"
