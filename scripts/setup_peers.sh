@@ -97,6 +97,21 @@ setup_java() {
   printf '%s' "$want" >"$home/stamp"
 }
 
+# The REST catalog server of Paimon's own tests; it runs on the newest peer's classpath and this.
+setup_rest() {
+  local home="$peers/rest" pom="$java_src/rest/pom.xml" tests want
+  tests="$maven_repo/org/apache/paimon/paimon-core/$newest/paimon-core-$newest-tests.jar"
+  want="$(digest "$newest $maven_repo" "$pom")"
+  if fresh "$home" "$want" && jars_present "$home/classpath.txt"; then
+    return
+  fi
+  need_tools
+  rm -rf "$home"
+  get_alone "$tests" "paimon-core:$newest:jar:tests"
+  "${maven[@]}" -f "$pom" "-Dpaimon=$newest" "-Dpaimon.tests.jar=$tests" compile
+  printf '%s' "$want" >"$home/stamp"
+}
+
 mkdir -p "$peers"
 if command -v flock >/dev/null; then
   exec 9>"$peers/lock" # two setups at once would delete each other's work
@@ -105,4 +120,5 @@ fi
 setup_pypaimon
 setup_java "$newest"
 setup_java "$oldest"
+setup_rest
 echo "peers are ready in build/peers"

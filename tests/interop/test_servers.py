@@ -6,6 +6,8 @@ import io
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -13,6 +15,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from support.proxy import HttpProxy
 from support.proxy_faults import LostAnswer, Match
 from support.servers import Postgres, Rgw, http_status
+from support.tcp_proxy import TcpProxy
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
 
 RACERS = 20
 ROUNDS = 5
@@ -110,3 +116,33 @@ def test_postgres_answers(postgres_server: Postgres, database: str) -> None:
         connection.execute("INSERT INTO t VALUES (1)")
     with psycopg.connect(postgres_server.dsn(database)) as connection:
         assert connection.execute("SELECT k FROM t").fetchall() == [(1,)]
+
+
+def test_a_commit_whose_answer_is_lost_happened(postgres_server: Postgres, database: str) -> None:
+    with TcpProxy(postgres_server.host, postgres_server.port) as proxy:
+        through = replace(postgres_server, port=proxy.port).dsn(database)
+        with psycopg.connect(through) as connection:
+            connection.execute("CREATE TABLE t (k INT PRIMARY KEY)")
+        connection = psycopg.connect(through)
+        connection.execute("INSERT INTO t VALUES (1)")
+        proxy.lose_answer(b"COMMIT")
+        with pytest.raises(psycopg.OperationalError):
+            connection.commit()
+        connection.close()
+        with psycopg.connect(through) as again:
+            assert again.execute("SELECT k FROM t").fetchall() == [(1,)]
+        with proxy.away(), pytest.raises(psycopg.OperationalError, match="refused"):
+            psycopg.connect(through)
+
+
+def test_a_listing_lags_behind(s3_server: Rgw, bucket: str) -> None:
+    def listed(client: S3Client) -> list[str]:
+        found = client.list_objects_v2(Bucket=bucket, Prefix="snapshot/").get("Contents", [])
+        return [one.get("Key", "") for one in found]
+
+    with HttpProxy(s3_server.endpoint) as proxy:
+        client = s3_server.client(endpoint=proxy.endpoint)
+        proxy.stale_listings(replays=1)
+        assert listed(client) == []
+        client.put_object(Bucket=bucket, Key="snapshot/1", Body=b"1")
+        assert [listed(client), listed(client)] == [[], ["snapshot/1"]]

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from .peers import peers_disabled
+from .rest_server import RestServer, rest_server
 from .servers import Postgres, Rgw, postgres, rgw
 
-__all__ = ["bucket", "database", "postgres_server", "s3_server"]
+__all__ = ["bucket", "database", "postgres_server", "rest_catalog", "s3_server"]
 
 
 def _require_servers() -> None:
@@ -50,3 +51,11 @@ def database(postgres_server: Postgres) -> Iterator[str]:
     name = postgres_server.fresh_database()
     yield name
     postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def rest_catalog() -> Iterator[RestServer]:
+    """A REST catalog server that knows no tables yet."""
+    _require_servers()
+    with rest_server() as server:
+        yield server
