@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -42,8 +43,8 @@ class Place:
         return str(self.folder / "lake")
 
     def options(self, key: str = "jdbc", **more: object) -> CatalogOptions:
-        given = {"warehouse": self.warehouse, "uri": self.uri, "key": key, **more}
-        return CatalogOptions("jdbc", **given)  # type: ignore[arg-type]
+        given: dict[str, Any] = {"warehouse": self.warehouse, "uri": self.uri, "key": key, **more}
+        return CatalogOptions("jdbc", **given)
 
     def ours(self, key: str = "jdbc", **more: object) -> JdbcCatalog:
         catalog = open_catalog(self.options(key, **more), LocalStorage(sync=False))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,8 +39,8 @@ COMMIT = Match(method="POST", path="/commit$")
 
 
 @contextmanager
-def opened(server: RestServer, uri: str | None = None, **more: Any) -> Iterator[RestCatalog]:
-    given = {
+def opened(server: RestServer, uri: str | None = None, **more: Any) -> Generator[RestCatalog]:
+    given: dict[str, Any] = {
         "uri": uri or server.uri,
         "warehouse": server.warehouse,
         "token": server.token,
@@ -62,6 +63,10 @@ def java_table(peer: Peer) -> str:
             "", "t", KEYED_COLUMNS, database="db", primary_keys=["k"], options=KEYED_OPTIONS
         )
     )
+
+
+def files_of(server: RestServer) -> list[Path]:
+    return sorted(path for path in server.folder.rglob("*") if path.is_file())
 
 
 def test_java_makes_tables_that_we_keep(rest_catalog: RestServer, java: Peer) -> None:
@@ -153,9 +158,7 @@ def proxy(rest_catalog: RestServer) -> Iterator[HttpProxy]:
         yield made
 
 
-def test_a_lost_answer_to_a_commit_is_found_out(
-    rest_catalog: RestServer, proxy: HttpProxy
-) -> None:
+def test_a_lost_answer_to_a_commit_is_found_out(rest_catalog: RestServer, proxy: HttpProxy) -> None:
     with opened(rest_catalog, proxy.endpoint) as catalog:
         make(catalog)
         table = catalog.table("db.t")
@@ -174,14 +177,14 @@ def test_a_commit_that_was_refused_leaves_nothing(
     with opened(rest_catalog, proxy.endpoint) as catalog:
         make(catalog)
         table = catalog.table("db.t")
-        before = sorted(rest_catalog.folder.rglob("*-*"))
+        before = files_of(rest_catalog)
         proxy.on(COMMIT, Refuse())
         with pytest.raises(StorageUnavailable, match="does not answer"):
             table.write(kv((1, "a")))
         proxy.on(COMMIT, Answer(500, "InternalError"))
         with pytest.raises(StorageUnavailable, match="status=500"):
             table.write(kv((1, "a")))
-        assert sorted(rest_catalog.folder.rglob("*-*")) == before
+        assert files_of(rest_catalog) == before
 
         table.write(kv((1, "b")))
         assert rows_of(table) == [(1, "b")]
