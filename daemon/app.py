@@ -23,7 +23,7 @@ from datetime import datetime
 from ..policies.admit import Admission, BucketKey, Budget, Proposal, Standing, plan_admission
 from .backlog import Backlog
 from .clock import Clock
-from .config import CatalogConfig
+from .config_catalog import CatalogConfig
 from .engine import Engine
 from .executor import Executor
 from .expiry import EXPIRE_SECONDS, Expirer

@@ -19,15 +19,16 @@ from urllib.parse import unquote
 
 import typer
 
-from ..table.catalog import Catalog
 from ..table.commit import CommitOutcome, Committer
 from ..table.compact import CompactionPlan, RewriteResult, commit, sweep
 from ..table.decision import PlanOptions
 from ..table.errors import CommitConflict, InvalidRequest, TableError
 from ..table.observe import TableObserver
 from ..table.table import Table
+from .catalogs import Where
 from .console import finish, print_json, print_rows, progress
 from .engine import Rewriter
+from .flags import AsJson, CatalogName, ConfigFile, DryRun, OneTable, Warehouse
 from .outcome import may_leave_files
 from .service import WORKER_BASE_BYTES
 from .supervisor import Supervisor, SupervisorOptions
@@ -71,8 +72,10 @@ class Compacted:
 
 
 def compact(
-    warehouse: Annotated[str, typer.Option("--warehouse", help="Path or file:// URI.")],
-    table: Annotated[str, typer.Option("--table", help="DB.T")],
+    table: OneTable,
+    warehouse: Warehouse = None,
+    config: ConfigFile = None,
+    catalog: CatalogName = None,
     partition: Annotated[
         list[str] | None, typer.Option("--partition", help="key=value; repeat for more keys.")
     ] = None,
@@ -80,8 +83,8 @@ def compact(
     mode: Annotated[Mode, typer.Option(help="Picked by universal compaction, or everything.")] = (
         "minor"
     ),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON alone on stdout.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
     verify: Annotated[
         Verify, typer.Option(help="Compare a quarter of the columns before the commit, or all.")
     ] = "quarter",
@@ -94,7 +97,7 @@ def compact(
 
     def command() -> int:
         options = CompactOptions(mode, partition_of(partition or ()), bucket, verify, int(size))
-        opened = Catalog(warehouse).table(table)
+        opened = Where(warehouse, config, catalog).open().table(table)
         if dry_run:
             return run_dry(opened, options, as_json=as_json)
         return run_compact(opened, options, as_json=as_json)
@@ -184,7 +187,8 @@ class _Compactor:
 
     def _act(self, plan: CompactionPlan) -> tuple[RewriteResult, CommitOutcome]:
         try:
-            result = self._rewrite(plan, self._options.memory_bytes)
+            storage = self._table.handle.storage
+            result = self._rewrite(plan, self._options.memory_bytes, storage)
             return result, commit(plan, result, self._committer)
         except Exception as error:
             if may_leave_files(error):

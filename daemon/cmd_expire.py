@@ -7,13 +7,11 @@ must have to be expired is less than for compaction: its rows are not looked at.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from typing import Annotated, TypeVar
+from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
-from ..table.catalog import Catalog
 from ..table.errors import InvalidRequest, naming
 from ..table.expire import (
     ExpiryPlan,
@@ -25,16 +23,19 @@ from ..table.expire import (
     plan_expiry,
 )
 from ..table.handle import TableHandle
+from .catalogs import Where
 from .console import finish, print_json, print_rows
 from .errors import UsageError
+from .flags import AsJson, CatalogName, ConfigFile, DryRun, OneTable, Warehouse
+from .times import parse_moment, parsed
 from .units import parse_duration
-
-T = TypeVar("T")
 
 
 def expire_snapshots(
-    warehouse: Annotated[str, typer.Option("--warehouse", help="Path or file:// URI.")],
-    table: Annotated[str, typer.Option("--table", help="DB.T")],
+    table: OneTable,
+    warehouse: Warehouse = None,
+    config: ConfigFile = None,
+    catalog: CatalogName = None,
     retain_max: Annotated[
         int | None, typer.Option("--retain-max", min=1, help="Keep at most so many snapshots.")
     ] = None,
@@ -48,15 +49,15 @@ def expire_snapshots(
     retain_age: Annotated[
         str | None, typer.Option("--retain-age", help="Keep what is younger, as 90m, 12h or 7d.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON alone on stdout.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Drop old snapshots; bounds that are not given are the table's own."""
 
     def command() -> int:
-        age = _age_millis(older_than, retain_age)
+        age = age_millis(older_than, retain_age)
         override = Override(retain_min, retain_max, age)
-        handle = Catalog(warehouse).handle(table)
+        handle = Where(warehouse, config, catalog).open().handle(table)
         with naming(handle.name):
             if dry_run:
                 return run_dry(handle, override, as_json=as_json)
@@ -98,7 +99,7 @@ def run_expire(handle: TableHandle, override: Override, *, as_json: bool) -> int
     return 0
 
 
-def _age_millis(older_than: str | None, retain_age: str | None) -> int | None:
+def age_millis(older_than: str | None, retain_age: str | None) -> int | None:
     """How old a snapshot may become, in milliseconds; None: the table's own.
 
     Raises:
@@ -108,22 +109,13 @@ def _age_millis(older_than: str | None, retain_age: str | None) -> int | None:
     if older_than is not None and retain_age is not None:
         raise UsageError("--older-than and --retain-age say the same thing: give one")
     if retain_age is not None:
-        return int(_parsed("--retain-age", lambda: parse_duration(retain_age)) * 1000)
+        return int(parsed("--retain-age", lambda: parse_duration(retain_age)) * 1000)
     if older_than is None:
         return None
-    moment = _parsed("--older-than", lambda: datetime.fromisoformat(older_than))
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    age = datetime.now(UTC) - aware
-    if age.total_seconds() < 0:
+    age = time.time_ns() // 1_000_000 - parse_moment("--older-than", older_than)
+    if age < 0:
         raise InvalidRequest("--older-than lies in the future", value=older_than)
-    return int(age.total_seconds() * 1000)
-
-
-def _parsed(flag: str, parse: Callable[[], T]) -> T:
-    try:
-        return parse()
-    except ValueError as error:
-        raise UsageError(f"{flag}: {error}") from error
+    return age
 
 
 def _print_plan(plan: ExpiryPlan) -> None:

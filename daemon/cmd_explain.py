@@ -4,37 +4,39 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from ..policies.admit import PickLimits
 from ..policies.api import PICK_COLUMNS
 from ..table.observe import TableObserver
+from .catalogs import chosen
+from .config_catalog import CatalogConfig
 from .console import complain, finish, print_json, print_rows
 from .engine import plan_options
+from .flags import AsJson, CatalogName, ConfigFile, OneTable, Warehouse
 from .survey import rules_for, survey
-
-Warehouse = Annotated[str, typer.Option("--warehouse", help="Path or file:// URI.")]
-OneTable = Annotated[str, typer.Option("--table", help="DB.T")]
-ConfigFile = Annotated[
-    Path | None, typer.Option("-c", "--config", help="Judge by the policies of this file.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON alone on stdout.")]
 
 COLUMNS = ("partition", "bucket", "due", "score", "rule", "reason", "would_do")
 
 
 def explain(
-    warehouse: Warehouse, table: OneTable, config: ConfigFile = None, as_json: AsJson = False
+    table: OneTable,
+    warehouse: Warehouse = None,
+    config: ConfigFile = None,
+    catalog: CatalogName = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say for every bucket whether it would be compacted, by which rule, with which numbers."""
-    finish(lambda: run_explain(warehouse, table, config, as_json=as_json))
+
+    def command() -> int:
+        return run_explain(chosen(warehouse, config, catalog), table, config, as_json=as_json)
+
+    finish(command)
 
 
-def run_explain(warehouse: str, table: str, config: Path | None, *, as_json: bool) -> int:
-    """Print one row per bucket, due or not."""
-    found = survey(warehouse, table, rules_for(warehouse, config))
+def run_explain(catalog: CatalogConfig, table: str, config: Path | None, *, as_json: bool) -> int:
+    """Print one row per bucket, due or not; judged by the policies of ``config`` if given."""
+    found = survey(catalog, table, rules_for(catalog, config))
     observer = found.observers[table]
     rows: list[dict[str, object]] = []
     for verdict in found.verdicts.iter_rows(named=True):

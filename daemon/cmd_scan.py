@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
+from .catalogs import chosen
+from .config_catalog import CatalogConfig
 from .console import complain, finish, print_json, print_rows, progress
+from .flags import AnyTable, AsJson, CatalogName, ConfigFile, Warehouse
 from .survey import rules_for, survey
 
 COLUMNS = (
@@ -15,20 +14,22 @@ COLUMNS = (
     "score", "reason",
 )  # fmt: skip
 
-Warehouse = Annotated[str, typer.Option("--warehouse", help="Path or file:// URI.")]
-OneTable = Annotated[str | None, typer.Option("--table", help="DB.T; all without it.")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON alone on stdout.")]
 
-
-def scan(warehouse: Warehouse, table: OneTable = None, as_json: AsJson = False) -> None:
+def scan(
+    warehouse: Warehouse = None,
+    table: AnyTable = None,
+    config: ConfigFile = None,
+    catalog: CatalogName = None,
+    as_json: AsJson = False,
+) -> None:
     """Show the health of each bucket, and its score by the table's own options."""
-    finish(lambda: run_scan(warehouse, table, as_json=as_json))
+    finish(lambda: run_scan(chosen(warehouse, config, catalog), table, as_json=as_json))
 
 
-def run_scan(warehouse: str, table: str | None, *, as_json: bool) -> int:
+def run_scan(catalog: CatalogConfig, table: str | None, *, as_json: bool) -> int:
     """Print the rows; 0, 1 or 3 as in `Survey.exit_code`."""
     with progress("scanning", total=0) as step:
-        found = survey(warehouse, table, rules_for(warehouse, None), step)
+        found = survey(catalog, table, rules_for(catalog, None), step)
     rows = found.verdicts.select(COLUMNS)
     if as_json:
         print_json(rows.to_dicts())

@@ -21,6 +21,7 @@ import yaml
 from ..policies.errors import PolicyConfigError, PolicyError
 from ..policies.match import check_pattern
 from ..policies.registry import load_registry, policy_from_config
+from .config_catalog import KINDS, REFUSED_KINDS, CatalogConfig, Name, Text
 from .errors import ConfigError
 from .schedule import Cron, Every
 from .units import Duration, Size, parse_duration, parse_size
@@ -28,9 +29,7 @@ from .units import Duration, Size, parse_duration, parse_size
 # A file of this size is no configuration, and the parser needs many times its bytes in memory.
 CONFIG_BYTES_MAX = 1 << 20
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=256)]
-Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class ScanInterval:
@@ -46,18 +45,6 @@ class ScanInterval:
 
     def __hash__(self) -> int:
         return hash(self.when)
-
-
-class CatalogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """One warehouse whose tables the daemon keeps."""
-
-    name: Name
-    """Short name, unique in the file. With several catalogs, logs and metrics call their tables
-    `catalog.db.table`; with one, `db.table`."""
-
-    warehouse: Text
-    """Path or `file://` URI of the directory that holds `<database>.db/<table>`.
-    A relative path starts at the working directory of the daemon."""
 
 
 class SnapshotsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
@@ -277,6 +264,8 @@ class _Decoder:
         """The rules that span fields."""
         self._unique("catalogs", [catalog.name for catalog in config.catalogs])
         self._unique("policies", [policy.name for policy in config.policies])
+        for index, catalog in enumerate(config.catalogs):
+            self._check_catalog(f"catalogs[{index}]", catalog)
         for index, policy in enumerate(config.policies):
             self._check_policy(f"policies[{index}]", policy)
         port = int(config.server.listen.rpartition(":")[2])
@@ -287,6 +276,18 @@ class _Decoder:
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise ConfigError(self._file, f"{key}[{index}].name", f"used twice: {name!r}")
+
+    def _check_catalog(self, key: str, catalog: CatalogConfig) -> None:
+        if catalog.kind not in KINDS:
+            known = f"expected one of {', '.join(KINDS)}"
+            raise ConfigError(self._file, f"{key}.kind", REFUSED_KINDS.get(catalog.kind, known))
+        if (catalog.kind == "filesystem") != (catalog.uri is None):
+            problem = "missing" if catalog.uri is None else f"not of a {catalog.kind} catalog"
+            raise ConfigError(self._file, f"{key}.uri", problem)
+        for one, other in (("password-env", "password-file"), ("token-env", "token-file")):
+            given = [getattr(catalog, name.replace("-", "_")) for name in (one, other)]
+            if None not in given:
+                raise ConfigError(self._file, f"{key}.{other}", f"{one} is given, too")
 
     def _check_policy(self, key: str, policy: PolicyConfig) -> None:
         try:

@@ -7,14 +7,15 @@ again.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal, Protocol, TypeAlias
 
 import polars as pl
 
 from ..policies.admit import PickLimits
-from ..table.catalog import Catalog
+from ..table.catalogs import BaseCatalog
 from ..table.commit import CommitOutcome, Committer
 from ..table.compact import (
     CompactionPlan,
@@ -28,7 +29,10 @@ from ..table.decision import PlanOptions
 from ..table.expire import ExpiryResult, NameReader, Override, UseReader, expire
 from ..table.handle import TableHandle
 from ..table.observe import TableObserver
-from ..table.storage import LocalStorage
+from ..table.storage import Storage, open_storage
+from ..table.storage.s3 import S3Storage
+from .catalogs import open_catalog
+from .config_catalog import CatalogConfig
 from .journal import OpenTask
 from .supervisor import Supervisor
 
@@ -76,11 +80,11 @@ class Opened:
 class Engine(Protocol):
     """Everything that touches tables. Raises table errors, `rewrite` also those of workers."""
 
-    def tables(self, warehouse: str) -> Sequence[str]:
+    def tables(self, catalog: CatalogConfig) -> Sequence[str]:
         """Names ``db.t`` of the tables there, sorted."""
         ...
 
-    def open(self, warehouse: str, table: str) -> Opened:
+    def open(self, catalog: CatalogConfig, table: str) -> Opened:
         """A table that was listed."""
         ...
 
@@ -121,8 +125,14 @@ class Rewriter:
         """Kill the workers, whatever they do."""
         self._supervisor.stop()
 
-    def __call__(self, plan: CompactionPlan, memory_bytes: int) -> RewriteResult:
-        """Run `table.compact.rewrite` in a worker; errors come back as what they are."""
+    def __call__(
+        self, plan: CompactionPlan, memory_bytes: int, storage: Storage | None = None
+    ) -> RewriteResult:
+        """Run `table.compact.rewrite` in a worker; errors come back as what they are.
+
+        Args:
+            storage: the table's; a worker opens an object store by its options.
+        """
         options = RewriteOptions(memory_bytes, self._verify, self._turn % 4)
         self._turn += 1  # two threads may count the same turn: then a quarter comes a bit later
         args: dict[str, object] = {
@@ -132,6 +142,7 @@ class Rewriter:
                 "verify": options.verify,
                 "turn": options.turn,
             },
+            "store": asdict(storage.options) if isinstance(storage, S3Storage) else None,
         }
         answer = self._supervisor.call("rewrite", args, TASK_SECONDS_MAX)
         return RewriteResult.from_json(str(answer["result"]))
@@ -145,21 +156,23 @@ class TableEngine:
         # One committer per table for as long as the daemon runs: it remembers what it published
         # last, and commits that again if another engine replaced it meanwhile.
         self._committers: dict[str, Committer] = {}
+        self._catalogs: dict[str, BaseCatalog] = {}
+        self._mutex = threading.Lock()
         self._names: dict[str, NameReader] = {}
 
-    def tables(self, warehouse: str) -> Sequence[str]:
+    def tables(self, catalog: CatalogConfig) -> Sequence[str]:
         """Names ``db.t`` of the tables there, sorted."""
-        return Catalog(warehouse).tables()
+        return self._catalog(catalog).tables()
 
-    def open(self, warehouse: str, table: str) -> Opened:
+    def open(self, catalog: CatalogConfig, table: str) -> Opened:
         """A table that was listed."""
-        opened = Catalog(warehouse).table(table)
+        opened = self._catalog(catalog).table(table)
         self._committers[opened.path] = Committer(opened.handle)
         return Opened(opened.path, TableObserver(opened.handle))
 
     def rewrite(self, plan: CompactionPlan, memory_bytes: int) -> RewriteResult:
         """Write and verify the new files in a worker."""
-        return self._rewriter(plan, memory_bytes)
+        return self._rewriter(plan, memory_bytes, self._handle(plan.table, plan.path).storage)
 
     def commit(self, plan: CompactionPlan, result: RewriteResult) -> CommitOutcome:
         """Publish them."""
@@ -172,7 +185,7 @@ class TableEngine:
 
     def sweep(self, task: OpenTask) -> SweepResult:
         """Find out whether a dead task was committed; remove what it left otherwise."""
-        handle = TableHandle(task.table, task.path, LocalStorage())
+        handle = self._handle(task.table, task.path)
         return sweep(handle, task.task_id, task.partition, task.bucket)
 
     def expire(self, path: str, override: Override, in_use: UseReader) -> ExpiryResult:
@@ -180,6 +193,24 @@ class TableEngine:
         handle = self._committers[path].handle
         names = self._names.setdefault(path, NameReader(handle))
         return expire(handle, override, in_use=in_use, names=names)
+
+    def _catalog(self, config: CatalogConfig) -> BaseCatalog:
+        """Opened once: it keeps its connections."""
+        with self._mutex:
+            if config.name not in self._catalogs:
+                self._catalogs[config.name] = open_catalog(config)
+            return self._catalogs[config.name]
+
+    def _handle(self, table: str, path: str) -> TableHandle:
+        """Of an opened table; of one that is not, by the store of the catalog that it lies in."""
+        committer = self._committers.get(path)
+        if committer is not None:
+            return committer.handle
+        with self._mutex:
+            catalogs = tuple(self._catalogs.values())
+        within = [c for c in catalogs if path.startswith(f"{c.warehouse}/")]
+        storage = within[0].storage if within else open_storage(path)
+        return TableHandle(table, path, storage)
 
 
 def plan_options(limits: PickLimits) -> PlanOptions:

@@ -15,7 +15,7 @@ from functools import partial
 import polars as pl
 
 from .clock import Clock
-from .config import CatalogConfig
+from .config_catalog import CatalogConfig
 from .engine import Engine, Observer
 from .errors import JournalError
 from .journal import Journal, Spend
@@ -103,7 +103,7 @@ class Fleet:
         """Open tables that are new, forget those that are gone."""
         for catalog in self._catalogs:
             try:
-                listed = self._engine.tables(catalog.warehouse)
+                listed = self._engine.tables(catalog)
             except Exception as error:  # noqa: BLE001  a bad warehouse must not stop the others
                 self._tell(CatalogFailed(catalog.name, describe(error)))
                 continue
@@ -118,7 +118,7 @@ class Fleet:
                 self._guarded(name, partial(self._open, catalog, name, listed[name]))
 
     def _open(self, catalog: CatalogConfig, name: str, table: str) -> None:
-        opened = self._engine.open(catalog.warehouse, table)
+        opened = self._engine.open(catalog, table)
         self._restore_spend(opened.path, opened.observer)
         self._tables[name] = Watched(name, catalog, table, opened.path, opened.observer)
         self._tell(TableFound(name, opened.path))

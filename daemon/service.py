@@ -29,6 +29,7 @@ from .metrics import MetricsListener, add_process_metrics
 from .plan import Rule
 from .schedule import Every, Schedule
 from .server import Server
+from .store_metrics import add_store_metrics
 from .supervisor import Supervisor, SupervisorOptions
 
 # Long enough for the usual task; the chart's grace period is longer. What is killed costs nothing
@@ -61,6 +62,7 @@ class Service:
         """
         config, registry = self._config, CollectorRegistry()
         add_process_metrics(registry)
+        add_store_metrics(registry)
         listeners = Listeners((LogListener(make_logger(config.logs)), MetricsListener(registry)))
         with ExitStack() as stack:
             journal = Journal(config.state_path)

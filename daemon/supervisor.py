@@ -21,6 +21,7 @@ from typing import cast
 
 from ..table import errors as table_errors
 from ..table.errors import TableError
+from ..table.storage.requests import REQUESTS, Counts, Rows
 from .errors import WorkerBug, WorkerCrashed, WorkerError, WorkerTimedOut
 from .frames import FrameError, Message, read_frame, write_frame
 
@@ -96,6 +97,7 @@ class Supervisor:
         try:
             answer = worker.call({"call": name, "args": args}, timeout_seconds)
             why = self._reason_to_replace(answer)
+            REQUESTS.add(Counts.of_rows(cast("Rows", answer.get("requests", ()))))
         except WorkerTimedOut:
             why = "timed-out"
             raise

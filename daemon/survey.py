@@ -12,11 +12,12 @@ import polars as pl
 
 from ..policies.api import VERDICT_SCHEMA
 from ..policies.registry import load_registry
-from ..table.catalog import Catalog
 from ..table.errors import DesiltError, InvalidRequest, UnsupportedFeature
 from ..table.health import HEALTH_SCHEMA
 from ..table.observe import TableObserver
+from .catalogs import open_catalog
 from .config import load
+from .config_catalog import CatalogConfig
 from .plan import Rule, TableFacts, judge
 from .service import rules_of
 
@@ -54,19 +55,17 @@ class Survey:
         return 3 if refused else 1
 
 
-def rules_for(warehouse: str, config_file: Path | None) -> Rules:
+def rules_for(catalog: CatalogConfig, config_file: Path | None) -> Rules:
     """The rules of the configuration, or `universal` for every table without one."""
     if config_file is None:
         policy = load_registry().policy_from({"kind": "universal"})
         return Rules((Rule(DEFAULT_RULES_NAME, "*", policy),))
     config = load(config_file)
-    here = Catalog(warehouse).warehouse
-    names = [c.name for c in config.catalogs if Catalog(c.warehouse).warehouse == here]
-    return Rules(rules_of(config), names[0] if names else "")
+    return Rules(rules_of(config), catalog.name if catalog in config.catalogs else "")
 
 
 def survey(
-    warehouse: str,
+    catalog: CatalogConfig,
     table: str | None,
     rules: Rules,
     on_table: Callable[[str], None] = lambda name: None,
@@ -76,14 +75,14 @@ def survey(
     Raises:
         TableError: the one table that was asked for cannot be read, or there is no warehouse.
     """
-    catalog, errors = Catalog(warehouse), list[tuple[str, DesiltError]]()
+    opened, errors = open_catalog(catalog), list[tuple[str, DesiltError]]()
     observers: dict[str, TableObserver] = {}
     facts: list[TableFacts] = []
     now = datetime.now(UTC)
-    listed = catalog.tables()  # first of all: a missing warehouse is named as such
+    listed = opened.tables()  # first of all: a missing warehouse is named as such
     for name in listed if table is None else (table,):
         try:
-            observer = TableObserver(catalog.table(name).handle)
+            observer = TableObserver(opened.table(name).handle)
             observer.refresh()
             frame = observer.health(int(now.timestamp() * 1000))
         except DesiltError as error:

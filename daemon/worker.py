@@ -5,8 +5,8 @@ stderr, so that no library can garble an answer. When stdin ends the parent is g
 worker, at once and in the middle of a task: what it wrote is in the journal and is swept.
 
 Answers are ``{"ok": …}``, ``{"error": {"kind", "message", "context", "traceback"}}`` or
-``{"panic": message}``, each with ``rss_bytes``. The outermost frame below is the only place that
-catches what is no `Exception`: a panic of Polars is a `BaseException`.
+``{"panic": message}``, each with ``rss_bytes`` and the ``requests`` to stores. The outermost frame
+below is the only place that catches what is no `Exception`: a panic of Polars is a `BaseException`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import msgspec
 from polars.exceptions import PanicException
 
 from ..table.errors import TableError
+from ..table.storage.requests import REQUESTS
 from .frames import Message, read_frame, write_frame
 
 Call = Callable[[Message], Message]
@@ -44,7 +45,8 @@ def serve(calls: Mapping[str, Call]) -> None:
             answer = _answer(calls, message)
         except PanicException as panic:
             answer = {"panic": str(panic)}
-        write_frame(answers, {**answer, "rss_bytes": rss_bytes()})
+        counts = REQUESTS.take().as_rows()
+        write_frame(answers, {**answer, "rss_bytes": rss_bytes(), "requests": counts})
 
 
 def rss_bytes() -> int:
@@ -82,11 +84,17 @@ def _described(error: Exception) -> Message:
 
 
 def rewrite_call(args: Message) -> Message:
-    """``{"plan": text, "options": {…}}`` → ``{"result": text}``, by `table.compact.rewrite`."""
+    """``{"plan": text, "options": {…}, "store": {…} or null}`` → ``{"result": text}``, by
+    `table.compact.rewrite`."""
     from ..table.compact import CompactionPlan, RewriteOptions, rewrite
+    from ..table.handle import TableHandle
+    from ..table.storage import StoreOptions, open_storage
 
     options = msgspec.convert(args["options"], RewriteOptions)
-    result = rewrite(CompactionPlan.from_json(str(args["plan"])), options)
+    store = msgspec.convert(args["store"], StoreOptions | None)
+    plan = CompactionPlan.from_json(str(args["plan"]))
+    handle = TableHandle(plan.table, plan.path, open_storage(plan.path, store))
+    result = rewrite(plan, options, handle)
     return {"result": result.to_json()}
 
 

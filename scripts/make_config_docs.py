@@ -16,10 +16,8 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from desilt.daemon import config
 from desilt.daemon.config import (
     BudgetsConfig,
-    CatalogConfig,
     Config,
     ExecutorConfig,
     LogsConfig,
@@ -29,6 +27,7 @@ from desilt.daemon.config import (
     ServerConfig,
     SnapshotsConfig,
 )
+from desilt.daemon.config_catalog import CatalogConfig, S3Config
 from desilt.daemon.units import Duration, Size
 from desilt.policies.registry import BUILT_INS
 
@@ -45,6 +44,7 @@ NAMES: dict[object, str] = {
 SECTIONS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("", Config),
     ("catalogs[]", CatalogConfig),
+    ("catalogs[].s3", S3Config),
     ("policies[]", PolicyConfig),
     ("policies[].snapshots", SnapshotsConfig),
     ("scheduler", SchedulerConfig),
@@ -54,10 +54,13 @@ SECTIONS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("logs", LogsConfig),
 )
 
+# Where a key that is not given says nothing of tables.
+OPTIONAL = (CatalogConfig, S3Config)
+
 INTRO = """\
 # Configuration
 
-<!-- Made by scripts/make_config_docs.py from daemon/config.py; edit there. -->
+<!-- Made by scripts/make_config_docs.py from daemon/config*.py; edit there. -->
 
 One YAML file, given to `desilt run -c FILE`. `desilt check-config FILE` checks it, prints it with
 every default filled in, and exits 0, or 2 with the file, the key and the problem. A key that is not
@@ -90,7 +93,7 @@ def page() -> str:
     for path, struct in SECTIONS:
         parts += [
             f"## {f'`{path}`' if path else 'The file'}\n",
-            table(struct, inspect.getsource(config)),
+            table(struct, inspect.getsource(sys.modules[struct.__module__])),
         ]
     parts.append(POLICIES)
     for kind, policy in sorted(BUILT_INS.items()):
@@ -110,6 +113,7 @@ def table(struct: type[msgspec.Struct], source: str) -> str:
         meaning = meanings[field.name]  # a field without a docstring fails here, and should
         kind = kind_of(hints[field.name])
         absent = field.default is None and kind == "section, below"
+        absent = absent or (field.default is None and struct in OPTIONAL)
         default = "absent" if absent else default_of(field)
         row = (f"`{field.encode_name}`", kind, default, meaning)
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
@@ -142,7 +146,7 @@ def kind_of(hint: Any) -> str:
     inner = get_args(hint)
     origin: object = getattr(hint, "__origin__", None)  # pyright: ignore[reportUnknownArgumentType]
     if origin is tuple:
-        return "list, below"
+        return "list of texts" if inner[0] is str else "list, below"
     if origin is dict:
         return "`kind` and its keys"
     for base, name in NAMES.items():

@@ -1,35 +1,43 @@
-"""The public door: a warehouse on a file system, and a table by its path.
+"""The public door: a warehouse in a folder or a bucket, and a table by its path.
 
 Catalogs in databases and behind servers are opened by `catalogs.open_catalog`.
 """
 
 from __future__ import annotations
 
-from .catalogs.base import local_path, opened, warehouse_path
+from .catalogs.base import opened
 from .catalogs.filesystem import FilesystemCatalog
 from .handle import TableHandle, World
-from .storage import LocalStorage, Storage
+from .storage import Storage, StoreOptions, normal_path, open_storage
 from .table import Table
 
-__all__ = ["Catalog", "local_path", "open_table"]
+__all__ = ["Catalog", "open_table"]
 
 
 class Catalog(FilesystemCatalog):
     """Tables below one warehouse folder.
 
     Args:
-        uri: plain path or ``file:`` URI.
+        uri: plain path, ``file:`` or ``s3:`` URI.
+        store: how an object store is spoken to; what it leaves out the environment says.
     """
 
 
-def open_table(path: str, *, storage: Storage | None = None, world: World | None = None) -> Table:
-    """The table at this path, such as ``/lake/rec.db/events``.
+def open_table(
+    path: str,
+    *,
+    storage: Storage | None = None,
+    world: World | None = None,
+    store: StoreOptions | None = None,
+) -> Table:
+    """The table at this path, such as ``/lake/rec.db/events`` or ``s3://lake/rec.db/events``.
 
     Raises:
         TableMissing, UnsupportedFeature, CorruptTable: as named.
     """
-    root = warehouse_path(path, storage)
+    root = normal_path(path)
     parent, _, table = root.rpartition("/")
     database = parent.rpartition("/")[2].removesuffix(".db")
-    handle = TableHandle(f"{database}.{table}", root, storage or LocalStorage(), world or World())
+    storage = storage or open_storage(root, store)
+    handle = TableHandle(f"{database}.{table}", root, storage, world or World())
     return opened(handle)

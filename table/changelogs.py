@@ -51,3 +51,9 @@ class ChangelogStore:
         with suppress(StorageUnavailable):
             path = f"{paths.changelog_dir(self._root)}/{name}"
             self._storage.overwrite(path, str(snapshot_id).encode())
+
+    def forget_hints(self) -> None:
+        """None is left, so neither hint says anything; a failure is harmless."""
+        with suppress(StorageUnavailable):
+            folder = paths.changelog_dir(self._root)
+            self._storage.delete([f"{folder}/EARLIEST", f"{folder}/LATEST"])

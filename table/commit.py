@@ -38,9 +38,9 @@ from .errors import (
     TableError,
 )
 from .handle import TableHandle
-from .manifest.entry import ENTRY_SCHEMA, EntryKind, ManifestEntry, frame_entries
+from .manifest.entry import ENTRY_SCHEMA, SLIM_SCHEMA, EntryKind, ManifestEntry, frame_entries
 from .metadata import MetadataReader
-from .premises import check_levels, check_premises
+from .premises import check_levels, check_premises, partitions_of
 from .schema import TableSchema
 from .snapshot import CommitKind, Snapshot, load_snapshot, same_snapshot
 
@@ -289,6 +289,8 @@ class _Attempts:
             (e.file.name, e.file.level) for e in self._request.entries if e.kind is EntryKind.ADD
         }
         index = self._request.index
+        if self._request.bulk is not None:  # partitions that were dropped: nothing came
+            return not _places(self._request.bulk) & _places(self._reader.live(latest))
         vectors = {e.file_name for e in index.added} if index is not None else set[str]()
         return (
             bool(adds or vectors)
@@ -298,10 +300,12 @@ class _Attempts:
 
     def _attempt(self, base: Snapshot | None) -> Snapshot | None:
         schema = self._handle.latest_schema()
-        if self._request.premises:
+        if self._request.rests_on_something:
             if base is None:
                 raise CommitConflict("the table has no snapshot any more", premise="inputs live")
             self._check(base, schema)
+            self._check_partitions(base, schema)
+            self._check_manifests(base)
         content = self._files.snapshot(base, schema)
         return self._publish(base, content)
 
@@ -313,6 +317,24 @@ class _Attempts:
             if schema.keyed:
                 key_types = schema.types(schema.trimmed_keys)
                 check_levels(self._request.entries, premises, live, key_types)
+
+    def _check_partitions(self, base: Snapshot, schema: TableSchema) -> None:
+        if not self._request.partitions:
+            return
+        live = partitions_of(self._reader.live(base))
+        index = self._reader.index(base)
+        for premise in self._request.partitions:
+            of_it = [e for e in index if e.partition == premise.partition]
+            premise.check(
+                schema, live.get(premise.partition, pl.DataFrame(schema=SLIM_SCHEMA)), of_it
+            )
+
+    def _check_manifests(self, base: Snapshot) -> None:
+        """Whoever merged them meanwhile did our work."""
+        there = {m.name for m in self._reader.manifests(base)}
+        gone = set(self._request.merged or ()) - there
+        if gone:
+            raise CommitConflict("a manifest is merged already", file=min(gone))
 
     def _publish(self, base: Snapshot | None, content: bytes) -> Snapshot | None:
         handle = self._handle
@@ -336,6 +358,10 @@ class _Attempts:
         try:
             return same_snapshot(self._handle.storage.read(path), content)
         except FileMissing:
+            if error.context.get("in_doubt"):
+                raise OutcomeUnknown(
+                    "a publish may still arrive", file=path, table=self._handle.name
+                ) from error
             raise error from None  # it was never made
         except StorageUnavailable as again:
             raise OutcomeUnknown(

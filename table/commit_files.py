@@ -9,8 +9,8 @@ Spec: format §3, §4; maintenance §9.4, §11.6.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -18,17 +18,17 @@ from . import paths
 from .datatypes import DataType
 from .errors import CommitConflict, CorruptTable
 from .handle import TableHandle
-from .manifest.codec import ManifestMeta, write_manifest, write_manifest_list
-from .manifest.entry import EntryKind, ManifestEntry, entries_frame
-from .manifest.fold import cancel
+from .manifest.codec import ManifestMeta, write_manifest_list
+from .manifest.entry import ENTRY_SCHEMA, EntryKind, ManifestEntry, entries_frame
 from .manifest.index import IndexEntry, write_index_manifest
-from .manifest.merge import MergeLimits, full_candidates, minor_groups
+from .manifest.merge import MergeLimits, limits_of
+from .manifest_rewrite import Roller, merge_manifests
 from .metadata import MetadataReader
-from .premises import Premises
+from .premises import PartitionPremise, Premises
 from .row import decode_row
 from .schema import TableSchema
 from .snapshot import CommitKind, Snapshot, dump_snapshot
-from .stats import stats_of_rows
+from .stats import EMPTY_STATS, stats_of_rows
 
 BATCH_IDENTIFIER = 9223372036854775807
 """Commit identifier of batch jobs; each needs a fresh user then."""
@@ -60,7 +60,9 @@ class CommitRequest:
 
     ``premises``: of each bucket that the change rests on; none for a plain append, which is right
     whatever happened. ``changelog``: ADD entries of changelog files. ``index``: None where index
-    files stay as they are.
+    files stay as they are. ``bulk``: entries besides, too many to be records, as a frame of
+    ENTRY_SCHEMA. ``partitions``: what whole partitions must still hold. ``merged``: manifests that
+    this commit is to merge, whatever the table's thresholds say; None: those of its options.
     """
 
     kind: CommitKind
@@ -71,6 +73,19 @@ class CommitRequest:
     premises: tuple[Premises, ...] = ()
     changelog: tuple[ManifestEntry, ...] = ()
     index: IndexChange | None = None
+    bulk: pl.DataFrame | None = field(default=None, compare=False)
+    partitions: tuple[PartitionPremise, ...] = ()
+    merged: tuple[str, ...] | None = None
+
+    @property
+    def rests_on_something(self) -> bool:
+        """Whether there are premises, which need a snapshot to hold in."""
+        return bool(self.premises or self.partitions or self.merged is not None)
+
+    def all_entries(self) -> pl.DataFrame:
+        """Entries and bulk as one frame."""
+        entries = entries_frame(self.entries)
+        return entries if self.bulk is None else pl.concat([entries, self.bulk])
 
 
 class CommitFiles:
@@ -93,24 +108,35 @@ class CommitFiles:
     def snapshot(self, base: Snapshot | None, schema: TableSchema) -> bytes:
         """The content of the snapshot that puts the change on ``base``, all its files written."""
         if self._delta is None:
-            self._delta = self._write_change(self._request.entries, schema)
+            self._delta = self._write_change(self._request.all_entries(), schema)
             self._changelog = self._write_changelog(schema)
         lists = self._write_lists(base, schema, self._delta)
         return self._content(base, schema, {**lists, **self._changelog, **self._write_index(base)})
 
-    def _write_change(
-        self, entries: Sequence[ManifestEntry], schema: TableSchema
-    ) -> tuple[ManifestMeta, ...]:
-        """A manifest of the change itself; none where there are no entries."""
-        if not entries:
-            return ()
-        return (self._write_manifest(entries_frame(entries), schema, self.change_files),)
+    def _write_change(self, entries: pl.DataFrame, schema: TableSchema) -> tuple[ManifestMeta, ...]:
+        """Manifests of the change itself; none where there are no entries."""
+        if schema.options.manifest_drops_stats:
+            entries = without_delete_stats(entries)
+        roller = self._roller(schema, self.change_files)
+        roller.add(entries)
+        return roller.finish()
+
+    def _roller(self, schema: TableSchema, made: list[str]) -> Roller:
+        types = schema.types(schema.partition_keys)
+
+        def store(entries: pl.DataFrame, data: bytes) -> ManifestMeta:
+            name = self._name("manifest")
+            self._create(name, data, made)
+            return manifest_meta(name, len(data), entries, types)
+
+        return Roller(schema.options.manifest_target_bytes, store)
 
     def _write_changelog(self, schema: TableSchema) -> dict[str, object]:
         changelog = self._request.changelog
         if not changelog:
             return {}
-        name, size = self._write_list(self._write_change(changelog, schema), self.change_files)
+        metas = self._write_change(entries_frame(changelog), schema)
+        name, size = self._write_list(metas, self.change_files)
         return {
             "changelogManifestList": name,
             "changelogManifestListSize": size,
@@ -142,24 +168,18 @@ class CommitFiles:
         if not self._handle.storage.create(path, data):
             raise CorruptTable("a manifest of ours exists already", file=path)
 
-    def _write_manifest(
-        self, entries: pl.DataFrame, schema: TableSchema, made: list[str]
-    ) -> ManifestMeta:
-        name = self._name("manifest")
-        data = write_manifest(entries)
-        self._create(name, data, made)
-        return manifest_meta(name, len(data), entries, schema.types(schema.partition_keys))
-
     def _write_lists(
         self, base: Snapshot | None, schema: TableSchema, delta: Sequence[ManifestMeta]
     ) -> dict[str, object]:
         made = self.attempt_files
         base_metas = () if base is None else self._reader.manifests(base)
-
-        def write(entries: pl.DataFrame) -> ManifestMeta:
-            return self._write_manifest(entries, schema, made)
-
-        merged = merge_manifests(base_metas, schema, self._reader, write)
+        merged = merge_manifests(
+            base_metas,
+            self._limits(schema),
+            schema.types(schema.partition_keys),
+            self._reader,
+            lambda: self._roller(schema, made),
+        )
         base_name, base_size = self._write_list(merged, made)
         delta_name, delta_size = self._write_list(delta, made)
         return {
@@ -169,13 +189,15 @@ class CommitFiles:
             "deltaManifestListSize": delta_size,
         }
 
+    def _limits(self, schema: TableSchema) -> MergeLimits:
+        limits = limits_of(schema.options)
+        return limits if self._request.merged is None else limits.at_once()
+
     def _content(
         self, base: Snapshot | None, schema: TableSchema, lists: Mapping[str, object]
     ) -> bytes:
         request = self._request
-        delta = sum(
-            e.file.row_count * (1 if e.kind is EntryKind.ADD else -1) for e in request.entries
-        )
+        delta = _rows_added(request)
         now = self._handle.world.now_millis()
         return dump_snapshot(
             {
@@ -196,6 +218,34 @@ class CommitFiles:
                 "nextRowId": base and base.next_row_id,
             }
         )
+
+
+def _rows_added(request: CommitRequest) -> int:
+    rows = sum(e.file.row_count * (1 if e.kind is EntryKind.ADD else -1) for e in request.entries)
+    if request.bulk is None:
+        return rows
+    gone = pl.col("kind") == EntryKind.DELETE
+    signed = pl.when(gone).then(-pl.col("row_count")).otherwise(pl.col("row_count"))
+    return rows + int(request.bulk.select(signed.sum()).item())
+
+
+def without_delete_stats(entries: pl.DataFrame) -> pl.DataFrame:
+    """DELETE entries say nothing of the values in their files any more."""
+    gone = pl.col("kind") == EntryKind.DELETE
+    nulls = EMPTY_STATS.null_counts
+    empty: dict[str, object] = {
+        "value_min": EMPTY_STATS.min_values,
+        "value_max": EMPTY_STATS.max_values,
+        "value_nulls": None if nulls is None else list(nulls),
+        "value_stats_cols": [],
+    }
+    return entries.with_columns(
+        pl.when(gone)
+        .then(pl.lit(pl.Series([value], dtype=ENTRY_SCHEMA[name])))
+        .otherwise(pl.col(name))
+        .alias(name)
+        for name, value in empty.items()
+    )
 
 
 def _statistics(base: Snapshot | None, schema: TableSchema) -> str | None:
@@ -232,52 +282,3 @@ def manifest_meta(
         min_row_id=whole(entries["first_row_id"], largest=False) if has_ids else None,
         max_row_id=whole(last_ids, largest=True) if has_ids else None,
     )
-
-
-def merge_manifests(
-    metas: Sequence[ManifestMeta],
-    schema: TableSchema,
-    reader: MetadataReader,
-    write: Callable[[pl.DataFrame], ManifestMeta],
-) -> tuple[ManifestMeta, ...]:
-    """The base list, with small manifests merged as the table's options say."""
-    options = schema.options
-    limits = MergeLimits(
-        options.manifest_target_bytes,
-        options.manifest_full_threshold_bytes,
-        options.manifest_merge_min_count,
-    )
-    rewritten = full_candidates(metas, limits)
-    if rewritten:
-        return _merge_full(metas, rewritten, reader, write)
-    merged: list[ManifestMeta] = []
-    for group in minor_groups(metas, limits):
-        if len(group) == 1:
-            merged.append(group[0])
-            continue
-        entries = cancel(pl.concat([reader.whole(m.name) for m in group]))
-        if entries.height:
-            merged.append(write(entries))
-    return tuple(merged)
-
-
-def _merge_full(
-    metas: Sequence[ManifestMeta],
-    candidates: Sequence[ManifestMeta],
-    reader: MetadataReader,
-    write: Callable[[pl.DataFrame], ManifestMeta],
-) -> tuple[ManifestMeta, ...]:
-    """Candidates, and untouched manifests that hold a removed file, become survivors only."""
-    names = {m.name for m in candidates}
-    removed = pl.concat([reader.slim(m.name) for m in candidates])
-    removed = removed.filter(pl.col("kind") == EntryKind.DELETE)
-    for meta in metas:
-        if meta.name not in names:
-            slim = reader.slim(meta.name)
-            if slim.join(removed, on=["name", "level"], how="semi").height:
-                names.add(meta.name)
-    touched = [m for m in metas if m.name in names]
-    entries = cancel(pl.concat([reader.whole(m.name) for m in touched]))
-    entries = entries.filter(pl.col("kind") == EntryKind.ADD)
-    kept = tuple(m for m in metas if m.name not in names)
-    return (*kept, write(entries)) if entries.height else kept

@@ -24,7 +24,7 @@ from .plan import CompactionPlan, directory
 from .premises import check_premises
 from .rewrite import RewriteOptions, RewriteResult, rewrite_bucket
 from .snapshot import CommitKind, Snapshot
-from .storage import TEMPORARY_SUFFIX, LocalStorage
+from .storage import TEMPORARY_SUFFIX, open_storage
 
 __all__ = [
     "CompactionPlan",
@@ -46,8 +46,8 @@ def commit_user(task_id: str) -> str:
 
 
 def handle_of(plan: CompactionPlan) -> TableHandle:
-    """The plan's table on local storage."""
-    return TableHandle(plan.table, plan.path, LocalStorage())
+    """The plan's table; its store by what the environment says."""
+    return TableHandle(plan.table, plan.path, open_storage(plan.path))
 
 
 def rewrite(

@@ -6,6 +6,7 @@ Spec: format §14; reference class ``consumer/ConsumerManager``.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -93,6 +94,32 @@ def expired(
     if age_millis is None:
         return ()
     return tuple(c for c in consumers if c.modified_millis < now - age_millis)
+
+
+def chosen(
+    consumers: Sequence[Consumer], include: str | None, exclude: str | None = None
+) -> tuple[Consumer, ...]:
+    """Those whose whole name fits the first regular expression and not the second.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    try:
+        wanted = re.compile(".*" if include is None else include)
+        spared = None if exclude is None else re.compile(exclude)
+    except re.error as error:
+        raise InvalidRequest("not a regular expression", reason=str(error)) from error
+    found = (c for c in consumers if wanted.fullmatch(c.name))
+    return tuple(c for c in found if spared is None or not spared.fullmatch(c.name))
+
+
+def forget(handle: TableHandle, planned: Sequence[Consumer]) -> tuple[Consumer, ...]:
+    """Forget these, but none that moved since it was looked at; those that were forgotten."""
+    store = ConsumerStore(handle)
+    wanted = set(planned)
+    gone = tuple(c for c in store.all() if c in wanted) if wanted else ()
+    store.delete([c.name for c in gone])
+    return gone
 
 
 def _load(data: bytes, path: str) -> int:

@@ -35,8 +35,11 @@ class World:
     chance: Callable[[], float] = random.random
 
     def creation_millis(self) -> int:
-        now = self.now_millis()
-        return now + time.localtime(now / 1000).tm_gmtoff * 1000
+        return self.local_millis(self.now_millis())
+
+    def local_millis(self, epoch_millis: int) -> int:
+        """What the wall clock shows here at that time, counted as if it showed UTC."""
+        return epoch_millis + time.localtime(epoch_millis / 1000).tm_gmtoff * 1000
 
 
 @dataclass(frozen=True, slots=True)

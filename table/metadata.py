@@ -28,6 +28,7 @@ from .manifest.entry import (
 from .manifest.fold import fold
 from .manifest.index import DELETION_VECTORS, IndexEntry, read_index_manifest
 from .snapshot import Snapshot
+from .storage import read_many
 
 
 class PartitionChoice(Protocol):
@@ -83,6 +84,15 @@ class MetadataReader:
             self._slim[name] = found
         return found
 
+    def _slims(self, metas: Sequence[ManifestMeta]) -> list[pl.DataFrame]:
+        """Slim entries of these manifests; those not read before are read many at a time."""
+        missing = [m.name for m in metas if m.name not in self._slim]
+        files = [paths.manifest_file(self._handle.root, name) for name in missing]
+        found = zip(missing, files, read_many(self._handle.storage, files), strict=True)
+        for name, path, data in found:
+            self._slim[name] = read_manifest(data, path, stats=False)
+        return [self._slim[m.name] for m in metas]
+
     def whole(self, name: str) -> pl.DataFrame:
         """Entries of a manifest with statistics; not remembered."""
         return self._read(name, stats=True)
@@ -96,7 +106,7 @@ class MetadataReader:
     def live(self, snapshot: Snapshot) -> pl.DataFrame:
         """Live files of the snapshot, slim; forgets manifests that it does not use."""
         metas = self.manifests(snapshot)
-        live = fold([self.slim(m.name) for m in metas])
+        live = fold(self._slims(metas))
         used = {m.name for m in metas}
         lists = (snapshot.base_manifest_list, snapshot.delta_manifest_list)
         self._slim = {name: frame for name, frame in self._slim.items() if name in used}
@@ -112,7 +122,7 @@ class MetadataReader:
         """
         metas = self.manifests(snapshot)
         wanted = [m for m, yes in zip(metas, choice.manifests(metas), strict=True) if yes]
-        live = fold([choice.entries(self.slim(m.name)) for m in wanted])
+        live = fold([choice.entries(slim) for slim in self._slims(wanted)])
         files = sum(m.added_files - m.deleted_files for m in metas)
         return LiveFiles(live, files, len(metas), len(metas) - len(wanted))
 

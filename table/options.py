@@ -9,6 +9,8 @@ from .duration import parse_duration
 from .option_values import MIB, OptionValues
 from .options_expiry import ExpiryOptions
 from .options_full import FullOptions
+from .options_partitions import PartitionOptions
+from .options_tags import TagOptions
 
 Producer = Literal["none", "input", "lookup", "full-compaction"]
 
@@ -239,6 +241,19 @@ class TableOptions(OptionValues):
     @property
     def expiry(self) -> ExpiryOptions:
         return ExpiryOptions(self)
+
+    @property
+    def tags(self) -> TagOptions:
+        return TagOptions(self)
+
+    @property
+    def partitions(self) -> PartitionOptions:
+        return PartitionOptions(self)
+
+    @property
+    def manifest_drops_stats(self) -> bool:
+        """A DELETE in a manifest says nothing of the file's values."""
+        return self.flag("manifest.delete-file-drop-stats", default=False)
 
     @property
     def full(self) -> FullOptions:

@@ -140,6 +140,7 @@ def _check_numbers(options: TableOptions) -> None:
         "append_ordered", "row_deduplicate", "deletion_vectors", "deletion_vectors_wide",
         "merge_on_read", "deletion_file_target_bytes", "delete_ratio_threshold", "ignore_delete",
         "ignore_update_before", "forces_level0", "lookup_interval", "expire_seconds",
+        "manifest_drops_stats",
     ):  # fmt: skip
         getattr(options, name)
     for name in ("commits", "interval_millis", "below_bytes", "above_bytes"):

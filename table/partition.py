@@ -68,6 +68,19 @@ def partition_label(
     return partition_path(values, keys, types)
 
 
+def value_texts(value: object, data_type: DataType) -> tuple[str, ...]:
+    """How people write a value that is not null: as Java's ``toString`` has it, and as a cast does.
+
+    Raises:
+        UnsupportedFeature: as `partition_path`.
+    """
+    text = java_text(value, data_type)
+    try:
+        return text, _cast_text(value, data_type)
+    except UnsupportedFeature:
+        return (text,)
+
+
 def escape(text: str) -> str:
     """The text with what a path cannot hold as ``%XX``; blanks and non-ASCII stay."""
     return "".join(f"%{ord(c):02X}" if c in _ESCAPED else c for c in text)
@@ -76,12 +89,16 @@ def escape(text: str) -> str:
 def _value_text(value: object, data_type: DataType, default_name: str, *, legacy: bool) -> str:
     if value is None:
         return default_name
-    text = _legacy_text(value, data_type) if legacy else _cast_text(value, data_type)
+    text = java_text(value, data_type) if legacy else _cast_text(value, data_type)
     return default_name if all(c in WHITE for c in text) else text
 
 
-def _legacy_text(value: object, data_type: DataType) -> str:
-    """Java's ``toString`` of the internal value."""
+def java_text(value: object, data_type: DataType) -> str:
+    """Java's ``toString`` of the internal value: a date is a day number.
+
+    Raises:
+        UnsupportedFeature: as `partition_path`.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     if data_type.root in FLOATS and isinstance(value, float):
@@ -108,7 +125,7 @@ def _cast_text(value: object, data_type: DataType) -> str:
         return _timestamp(value, data_type.precision)
     if root in TIMESTAMPS | BYTES:
         raise UnsupportedFeature("partition column has no stable text", type=data_type)
-    return _legacy_text(value, data_type)
+    return java_text(value, data_type)
 
 
 # Dates and times. Python's datetime ends at year 9999 and Paimon's does not.

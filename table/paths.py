@@ -57,6 +57,14 @@ def tag_file(root: str, name: str) -> str:
     return f"{root}/tag/tag-{checked_name(name)}"
 
 
+SUCCESS_FOLDER = "tag-success-file"
+
+
+def tag_success_file(root: str, name: str) -> str:
+    """What tells others that the tag is there, where the table asks for it."""
+    return f"{root}/tag/{SUCCESS_FOLDER}/{checked_name(name)}_SUCCESS"
+
+
 def branches_dir(root: str) -> str:
     return f"{root}/branch"
 

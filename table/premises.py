@@ -8,6 +8,7 @@ Spec: format §13.5, maintenance §9.2.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -62,6 +63,48 @@ class Premises:
                 if self.bucket_index or any(r.data_file in names for r in e.deletions or ())
             )
         )
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionPremise:
+    """What must hold for a change of a whole partition: it is as it was planned, file by file.
+
+    ``digest``: of its live data and index files (`partition_digest`).
+    """
+
+    schema_id: int
+    partition: bytes
+    label: str
+    digest: str
+
+    def check(self, schema: TableSchema, live: pl.DataFrame, index: Sequence[IndexEntry]) -> None:
+        """All of it; ``live`` and ``index`` are those of the partition.
+
+        Raises:
+            CommitConflict: naming the premise that broke.
+        """
+        if schema.id != self.schema_id:
+            raise CommitConflict(
+                "schema changed", premise="schema id", planned=self.schema_id, now=schema.id
+            )
+        if partition_digest(live, index) != self.digest:
+            raise CommitConflict(
+                "the partition changed", premise="partition files", partition=self.label
+            )
+
+
+def partitions_of(live: pl.DataFrame) -> dict[bytes, pl.DataFrame]:
+    """Live files by partition."""
+    parts = live.partition_by("partition", as_dict=True, maintain_order=True)
+    return {bytes(key[0]): frame for key, frame in parts.items()}
+
+
+def partition_digest(live: pl.DataFrame, index: Sequence[IndexEntry]) -> str:
+    """Says the same of two states of a partition only if they hold the same files."""
+    place = live.select("bucket", "level", "name").sort("bucket", "level", "name")
+    text = place.write_csv(include_header=False, separator="\0")
+    names = "\0".join(sorted(e.file_name for e in index))
+    return hashlib.sha256(f"{text}\n{names}".encode()).hexdigest()
 
 
 def check_premises(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from . import paths
-from .errors import UnsupportedFeature
+from .errors import FileMissing, UnsupportedFeature
 from .storage import Storage
 
 
@@ -107,6 +107,8 @@ class UnderLock:
         if place.storage.exists(path):
             return False  # lost already: others need the lock more
         with self.lock.held(place.table) as hold:
+            if base is not None and not _still_there(place, snapshot_id - 1, base):
+                return False
             if place.storage.exists(path):
                 return False
             if not place.storage.exclusive(path):
@@ -117,3 +119,11 @@ class UnderLock:
     def alone(self, place: Place) -> Generator[None]:
         with self.lock.held(place.table):
             yield
+
+
+def _still_there(place: Place, snapshot_id: int, content: bytes) -> bool:
+    """A rollback may have removed what was built on; then nothing newer says that it has."""
+    try:
+        return place.storage.read(paths.snapshot_file(place.root, snapshot_id)) == content
+    except FileMissing:
+        return False

@@ -5,7 +5,8 @@ Spec: maintenance §10.1, §10.3; reference class ``options/ExpireConfig``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from .errors import InvalidRequest, UnsupportedFeature
 from .options_expiry import ExpiryOptions
@@ -89,6 +90,19 @@ def retention_of(options: ExpiryOptions, override: Override | None = None) -> Re
     )
 
 
+def changelog_retention(options: ExpiryOptions, override: Override | None = None) -> Retention:
+    """The table's retention where only long-lived changelogs are to go, whether or not it makes any
+    today; the override's bounds are theirs. Consumers stay, and hold what they have still to read.
+
+    Raises:
+        UnsupportedFeature: options that contradict each other, named.
+    """
+    found = retention_of(options)
+    own = found.changelogs or _changelog_bounds(options, found.snapshots)
+    changelogs = _overridden(own, override or Override())
+    return replace(found, changelogs=changelogs, consumer_millis=None)
+
+
 def _overridden(own: Bounds, override: Override) -> Bounds:
     least = override.retain_min or own.least
     most = override.retain_max or own.most
@@ -154,11 +168,20 @@ def check_expirable(schema: TableSchema) -> None:
     Raises:
         UnsupportedFeature: naming option and value.
     """
+    refuse(schema, REFUSED_VALUES, REFUSED_OPTIONS)
+    schema.options.expiry.check()
+
+
+def refuse(schema: TableSchema, values: Sequence[str], options: Sequence[str]) -> None:
+    """Refuse values that desilt does not know of some options, and others if they are there at all.
+
+    Raises:
+        UnsupportedFeature: naming option and value.
+    """
     raw = schema.raw_options
-    for key in REFUSED_VALUES:
+    for key in values:
         if key in raw and raw[key].strip().lower() not in ONLY[key]:
             raise UnsupportedFeature("option is not supported", option=key, value=raw[key])
-    for key in REFUSED_OPTIONS:
+    for key in options:
         if key in raw:
             raise UnsupportedFeature("option is not supported", option=key, value=raw[key])
-    schema.options.expiry.check()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal, overload
 
 import polars as pl
@@ -21,14 +21,42 @@ from .expire import ExpiryPlan, ExpiryResult, expire, plan_expiry
 from .follow import FollowOptions, Start, follow
 from .get import get_rows
 from .handle import TableHandle
+from .manifest_compaction import (
+    ManifestMergeResult,
+    ManifestPlan,
+    compact_manifests,
+    plan_manifest_compaction,
+)
 from .observe import TableObserver
+from .partition_drop import DropPlan, DropResult, Spec, drop_partitions, plan_drop
+from .partition_expiry import (
+    PartitionExpiryPlan,
+    PartitionExpiryResult,
+    expire_partitions,
+    plan_partition_expiry,
+)
+from .partition_list import PartitionInfo, list_partitions
+from .partition_time import PartitionOverride
 from .plan import CompactionPlan
 from .premises import REPLANS_MAX
 from .retention import Override
 from .rewrite import RewriteOptions, RewriteResult
+from .rollback import RollbackPlan, RollbackResult, RollbackTarget, plan_rollback, rollback
 from .scan import scan_table
 from .scan_explain import ScanExplanation, explain_scan
 from .schema import TableSchema
+from .tagging.delete import TagsDeleted, delete_tags
+from .tagging.deletion import TagDeletion, plan_deletion
+from .tagging.edit import (
+    NewTag,
+    Renaming,
+    Replacement,
+    create_tag,
+    plan_replacement,
+    rename_tag,
+    replace_tag,
+)
+from .tags import Tag, read_tags
 from .write import WriteOptions, write_rows
 
 
@@ -272,6 +300,150 @@ class Table:
             if dry_run:
                 return plan_expiry(self.handle, override)
             return expire(self.handle, override)
+
+    # --- tags -----------------------------------------------------------------------------------
+
+    def tags(self) -> tuple[Tag, ...]:
+        """All tags, by snapshot id and name."""
+        with naming(self.name):
+            return read_tags(self.handle)
+
+    def create_tag(
+        self, name: str, *, snapshot_id: int | None = None, retained: timedelta | None = None
+    ) -> NewTag:
+        """Tag a snapshot, the latest by default (see `plan_tag`).
+
+        Raises:
+            InvalidRequest: the name is taken, or there is no such snapshot.
+        """
+        with naming(self.name):
+            return create_tag(self.handle, name, snapshot_id, retained)
+
+    @overload
+    def delete_tag(self, name: str, *, dry_run: Literal[False] = False) -> TagsDeleted: ...
+
+    @overload
+    def delete_tag(self, name: str, *, dry_run: Literal[True]) -> TagDeletion: ...
+
+    def delete_tag(self, name: str, *, dry_run: bool = False) -> TagsDeleted | TagDeletion:
+        """Delete a tag, and the files that nobody else can reach (see `plan_deletion`)."""
+        with naming(self.name):
+            if dry_run:
+                return plan_deletion(self.handle, [name])
+            return delete_tags(self.handle, [name])
+
+    def rename_tag(self, name: str, new_name: str) -> Renaming:
+        """The same tag under another name."""
+        with naming(self.name):
+            return rename_tag(self.handle, name, new_name)
+
+    def replace_tag(
+        self,
+        name: str,
+        *,
+        snapshot_id: int | None = None,
+        retained: timedelta | None = None,
+        dry_run: bool = False,
+    ) -> Replacement:
+        """Let a tag show another snapshot, the latest by default; without ``retained`` it has no
+        retention then. What it alone held until then goes (see `plan_replacement`)."""
+        with naming(self.name):
+            act = plan_replacement if dry_run else replace_tag
+            return act(self.handle, name, snapshot_id, retained)
+
+    @overload
+    def rollback(
+        self,
+        *,
+        snapshot_id: int | None = None,
+        tag: str | None = None,
+        timestamp: datetime | None = None,
+        reset_consumers: bool = False,
+        dry_run: Literal[False] = False,
+    ) -> RollbackResult: ...
+
+    @overload
+    def rollback(
+        self,
+        *,
+        snapshot_id: int | None = None,
+        tag: str | None = None,
+        timestamp: datetime | None = None,
+        reset_consumers: bool = False,
+        dry_run: Literal[True],
+    ) -> RollbackPlan: ...
+
+    def rollback(
+        self,
+        *,
+        snapshot_id: int | None = None,
+        tag: str | None = None,
+        timestamp: datetime | None = None,
+        reset_consumers: bool = False,
+        dry_run: bool = False,
+    ) -> RollbackResult | RollbackPlan:
+        """Back to a snapshot, a tag, or the last snapshot not after a time; newer snapshots and
+        tags are gone then. Writers must be stopped (see `apply_rollback`).
+
+        Args:
+            timestamp: one without a time zone is local.
+            reset_consumers: let consumers that have read beyond go on right after the target.
+        """
+        millis = None if timestamp is None else int(timestamp.timestamp() * 1000)
+        to = RollbackTarget(snapshot_id, tag, millis)
+        with naming(self.name):
+            if dry_run:
+                return plan_rollback(self.handle, to, reset_consumers=reset_consumers)
+            return rollback(self.handle, to, reset_consumers=reset_consumers)
+
+    # --- partitions and manifests ---------------------------------------------------------------
+
+    def partitions(self) -> tuple[PartitionInfo, ...]:
+        """The partitions of the latest snapshot, and what each holds."""
+        with naming(self.name):
+            return list_partitions(self.handle)
+
+    def drop_partitions(self, specs: Iterable[Spec]) -> DropResult:
+        """Drop whole partitions as one snapshot (see `drop_partitions`).
+
+        Args:
+            specs: values by partition column, as ``[{"dt": "2026-01-01"}]``; columns that are left
+                out may have any value.
+        """
+        with naming(self.name):
+            return drop_partitions(self.handle, specs, self._committer)
+
+    def plan_drop(self, specs: Iterable[Spec]) -> DropPlan:
+        """What `drop_partitions` would drop."""
+        with naming(self.name):
+            return plan_drop(self.handle, specs)
+
+    def expire_partitions(self, override: PartitionOverride | None = None) -> PartitionExpiryResult:
+        """Drop the partitions whose time has come; rules not given are the table's own.
+
+        Raises:
+            InvalidRequest: the table has no partitions, or nobody says when they expire.
+            CommitConflict: they changed under us too often.
+        """
+        with naming(self.name):
+            return expire_partitions(self.handle, override, self._committer)
+
+    def plan_partition_expiry(
+        self, override: PartitionOverride | None = None
+    ) -> PartitionExpiryPlan:
+        """What `expire_partitions` would drop."""
+        with naming(self.name):
+            return plan_partition_expiry(self.handle, override)
+
+    def compact_manifests(self) -> ManifestMergeResult:
+        """Merge the manifests, where that helps, as one snapshot that changes nothing."""
+        with naming(self.name):
+            return compact_manifests(self.handle, self._committer)
+
+    def plan_manifest_compaction(self) -> ManifestPlan:
+        """What `compact_manifests` would merge."""
+        with naming(self.name):
+            return plan_manifest_compaction(self.handle)
 
 
 def _within(partition: str, wanted: Mapping[str, str] | None) -> bool:

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from ...table.catalog import Catalog
 from ...table.errors import InvalidRequest
+from ...table.storage import is_remote, normal_path
 from ..config import load
 from ..service import rules_of
 from .kinds import COMMIT_SECONDS, KINDS
@@ -41,12 +42,14 @@ def run_demo(warehouse: str | None = None, seconds: float = 45) -> int:
     """Run the demo; 0 when every table holds and tells what was written, else 1.
 
     Args:
-        warehouse: an existing or new folder, kept; None for a temporary one, kept only on failure.
+        warehouse: an existing or new folder, or a place in a bucket, kept; None for a temporary
+            folder, kept only on failure.
         seconds: how long the writer streams.
     """
     home = Path(tempfile.mkdtemp(prefix="desilt-demo-"))
-    lake = Path(warehouse).absolute() if warehouse is not None else home / "warehouse"
-    lake.mkdir(parents=True, exist_ok=True)
+    lake = normal_path(warehouse if warehouse is not None else str(home / "warehouse"))
+    if not is_remote(lake):
+        Path(lake).mkdir(parents=True, exist_ok=True)
     demo = _Demo(home, lake, max(1, round(seconds / COMMIT_SECONDS)))
     try:
         holds = demo.run()
@@ -61,12 +64,12 @@ def run_demo(warehouse: str | None = None, seconds: float = 45) -> int:
 
 
 def demo_config(
-    warehouse: Path, state: Path, listen: str, snapshots: Mapping[str, object] | None = None
+    warehouse: str, state: Path, listen: str, snapshots: Mapping[str, object] | None = None
 ) -> str:
     """The packaged example as YAML, with this demo's places put in; ``snapshots``: what stays."""
     text = Path(__file__).parents[1].joinpath("desilt.yaml").read_text(encoding="utf-8")
     config = cast("dict[str, Any]", yaml.safe_load(text))
-    config["catalogs"] = [{"name": "demo", "warehouse": str(warehouse)}]
+    config["catalogs"] = [{"name": "demo", "warehouse": warehouse}]
     if snapshots is not None:
         config["policies"] = [{**one, "snapshots": dict(snapshots)} for one in config["policies"]]
         config["scheduler"] = {**config["scheduler"], "expire-interval": "2s"}
@@ -84,7 +87,7 @@ def _free_port() -> int:
 @dataclass(frozen=True, slots=True)
 class _Demo:
     home: Path
-    warehouse: Path
+    warehouse: str
     commits: int
 
     def run(self) -> bool:
@@ -119,7 +122,7 @@ class _Demo:
         Raises:
             InvalidRequest: one of them exists.
         """
-        catalog, rules = Catalog(str(self.warehouse)), rules_of(load(config))
+        catalog, rules = Catalog(self.warehouse), rules_of(load(config))
         there = set(catalog.tables()).intersection(kind.name for kind in KINDS)
         if there:
             raise InvalidRequest("table exists already", table=min(there))
@@ -139,7 +142,7 @@ class _Demo:
 
     def _sending(self) -> tuple[str, ...]:
         log = str(self.home / "sent.jsonl")
-        return ("--warehouse", str(self.warehouse), "--log", log, "--commits", str(self.commits))
+        return ("--warehouse", self.warehouse, "--log", log, "--commits", str(self.commits))
 
     @contextmanager
     def _process(self, name: str, *module: str) -> Generator[subprocess.Popen[bytes]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from ..storage.credentials import DataToken, TokenSource
 from .base import BaseCatalog
 from .filesystem import FilesystemCatalog
 from .jdbc import JdbcCatalog
 from .jdbc_lock import JdbcLock
 from .opening import open_catalog
 from .options import CatalogOptions
-from .rest import DataToken, RestCatalog, StoreMaker, ThroughServer, TokenSource
+from .rest import RestCatalog, StoreMaker, ThroughServer
 
 __all__ = [
     "BaseCatalog",

@@ -11,12 +11,10 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 from .. import paths
 from ..datatypes import DataType
-from ..errors import InvalidRequest, TableMissing, UnsupportedFeature, naming
+from ..errors import InvalidRequest, TableMissing, naming
 from ..handle import TableHandle, World
 from ..schema import TableSchema, columns_of, new_schema
 from ..storage import Storage
@@ -29,12 +27,13 @@ _NAME = re.compile(r"[^\s./\\$\x00-\x1f][^/\\.$\x00-\x1f]*")
 
 
 class BaseCatalog(ABC):
-    """Tables by name. ``warehouse``: their root, or what the server calls it."""
+    """Tables by name. ``warehouse``: their root, or what the server calls it; ``storage``: theirs,
+    unless each has one of its own."""
 
     warehouse: str
 
     def __init__(self, storage: Storage, world: World) -> None:
-        self._storage = storage
+        self.storage = storage
         self._world = world
 
     @abstractmethod
@@ -144,32 +143,3 @@ def opened(handle: TableHandle) -> Table:
     with naming(handle.name):
         check_table(handle.latest_schema())
     return Table(handle)
-
-
-def local_path(uri: str) -> str:
-    """The absolute path that a plain path or ``file:`` URI means.
-
-    Raises:
-        UnsupportedFeature: another scheme.
-        InvalidRequest: no path, or one on another host.
-    """
-    parsed = urlparse(uri)
-    if parsed.scheme == "file" and parsed.netloc not in ("", "localhost"):
-        raise InvalidRequest("a file URI has three slashes", uri=uri)
-    if parsed.scheme in ("", "file"):
-        path = unquote(parsed.path) if parsed.scheme == "file" else uri
-        if not path.strip():
-            raise InvalidRequest("the path is empty", uri=repr(uri))
-        return str(Path(path).expanduser().absolute()).rstrip("/") or "/"
-    raise UnsupportedFeature("warehouse scheme is not supported", scheme=parsed.scheme, uri=uri)
-
-
-def warehouse_path(uri: str, storage: Storage | None) -> str:
-    """The root of a warehouse as its store names it; without a store of its own, the local disk.
-
-    Raises:
-        UnsupportedFeature, InvalidRequest: as `local_path`.
-    """
-    if storage is None or urlparse(uri).scheme in ("", "file"):
-        return local_path(uri)
-    return uri.rstrip("/")

@@ -1,4 +1,5 @@
-"""A warehouse on a file system: databases are folders ``<db>.db``, tables folders with a schema.
+"""A warehouse in a folder or a bucket: databases are folders ``<db>.db``, tables folders with a
+schema.
 
 Foreign files are ignored. Spec: format §1.1, §16.
 """
@@ -9,27 +10,33 @@ from .. import paths
 from ..errors import InvalidRequest
 from ..handle import TableHandle, World
 from ..schema import TableSchema, dump_schema
-from ..storage import LocalStorage, Storage
-from .base import DATABASE_SUFFIX, BaseCatalog, has_schema, split_name, table_root, warehouse_path
+from ..storage import Storage, StoreOptions, is_remote, normal_path, open_storage
+from .base import DATABASE_SUFFIX, BaseCatalog, has_schema, split_name, table_root
 
 
 class FilesystemCatalog(BaseCatalog):
     """Tables below one warehouse folder.
 
     Args:
-        uri: plain path or ``file:`` URI; with a store of another kind, what that calls it.
+        uri: plain path, ``file:`` or ``s3:`` URI.
+        store: how an object store is spoken to; what it leaves out the environment says.
     """
 
     def __init__(
-        self, uri: str, *, storage: Storage | None = None, world: World | None = None
+        self,
+        uri: str,
+        *,
+        storage: Storage | None = None,
+        world: World | None = None,
+        store: StoreOptions | None = None,
     ) -> None:
-        super().__init__(storage or LocalStorage(), world or World())
-        self.warehouse = warehouse_path(uri, storage)
+        super().__init__(storage or open_storage(uri, store), world or World())
+        self.warehouse = normal_path(uri)
 
     def databases(self) -> tuple[str, ...]:
-        if not self._storage.is_directory(self.warehouse):
+        if not is_remote(self.warehouse) and not self.storage.is_directory(self.warehouse):
             raise InvalidRequest("warehouse does not exist", warehouse=self.warehouse)
-        found = self._storage.list(self.warehouse)
+        found = self.storage.list(self.warehouse)
         suffixed = (d.name for d in found if d.is_dir and d.name.endswith(DATABASE_SUFFIX))
         return tuple(sorted(name.removesuffix(DATABASE_SUFFIX) for name in suffixed))
 
@@ -37,14 +44,14 @@ class FilesystemCatalog(BaseCatalog):
         names: list[str] = []
         for database in self.databases():
             folder = f"{self.warehouse}/{database}{DATABASE_SUFFIX}"
-            for entry in self._storage.list(folder):
-                if entry.is_dir and has_schema(self._storage, f"{folder}/{entry.name}"):
+            for entry in self.storage.list(folder):
+                if entry.is_dir and has_schema(self.storage, f"{folder}/{entry.name}"):
                     names.append(f"{database}.{entry.name}")
         return tuple(sorted(names))
 
     def handle(self, name: str) -> TableHandle:
         root = table_root(self.warehouse, *split_name(name))
-        return TableHandle(name, root, self._storage, self._world)
+        return TableHandle(name, root, self.storage, self._world)
 
     def create_database(self, name: str) -> None:
         """Nothing: a database is there with its first table."""
@@ -52,7 +59,7 @@ class FilesystemCatalog(BaseCatalog):
 
     def _register(self, name: str, schema: TableSchema) -> TableHandle:
         handle = self.handle(name)
-        if has_schema(self._storage, handle.root) or not self._storage.create(
+        if has_schema(self.storage, handle.root) or not self.storage.create(
             paths.schema_file(handle.root, 0), dump_schema(schema)
         ):
             raise InvalidRequest("table exists already", table=name)

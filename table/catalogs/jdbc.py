@@ -17,7 +17,7 @@ from ..errors import InvalidRequest, StorageUnavailable, TableError, TableMissin
 from ..handle import TableHandle, World
 from ..publish import Publisher, UnderLock
 from ..schema import TableSchema, dump_schema
-from ..storage import LocalStorage, Storage
+from ..storage import Storage, normal_path, open_storage
 from ..table import Table
 from .address import parse_address
 from .base import (
@@ -27,7 +27,6 @@ from .base import (
     is_name,
     split_name,
     table_root,
-    warehouse_path,
 )
 from .database import Database, DuplicateRow
 from .jdbc_lock import JdbcLock
@@ -51,8 +50,9 @@ class JdbcCatalog(BaseCatalog):
         storage: Storage | None = None,
         world: World | None = None,
     ) -> None:
-        super().__init__(storage or LocalStorage(), world or World())
-        self.warehouse = warehouse_path(options.warehouse, storage)
+        storage = storage or open_storage(options.warehouse, options.store)
+        super().__init__(storage, world or World())
+        self.warehouse = normal_path(options.warehouse)
         self._key = options.key
         self._rows = Database(parse_address(options), self._world.now_millis)
         self.lock = JdbcLock(
@@ -84,7 +84,7 @@ class JdbcCatalog(BaseCatalog):
     def handle(self, name: str) -> TableHandle:
         """Where the table lies; whether the database knows it is asked by `table`."""
         root = table_root(self.warehouse, *split_name(name))
-        return TableHandle(name, root, self._storage, self._world, self._publisher)
+        return TableHandle(name, root, self.storage, self._world, self._publisher)
 
     def table(self, name: str) -> Table:
         if not self._has_row(TABLES, "table_name", name):
@@ -141,7 +141,7 @@ class JdbcCatalog(BaseCatalog):
             if self._is_taken(name):
                 raise InvalidRequest("table exists already", table=name)
             path = paths.schema_file(handle.root, 0)
-            if has_schema(self._storage, handle.root) or not self._storage.create(
+            if has_schema(self.storage, handle.root) or not self.storage.create(
                 path, dump_schema(schema)
             ):
                 raise InvalidRequest(
@@ -163,7 +163,7 @@ class JdbcCatalog(BaseCatalog):
         except StorageUnavailable:
             if self._has_row(TABLES, "table_name", name):
                 return
-            self._storage.delete([path])
+            self.storage.delete([path])
             raise
 
     def _tell_properties(self, name: str, schema: TableSchema) -> None:

@@ -20,8 +20,9 @@ def open_catalog(
     """The catalog; nothing is connected to before it is asked for something.
 
     Args:
-        storage: the store of the tables; the local disk by default. For a REST catalog also a
-            function that makes the store of a table from its path and credentials.
+        storage: the store of the tables; by default what their places and ``options.store`` say.
+            For a REST catalog also a function that makes the store of a table from its path and
+            credentials.
 
     Raises:
         UnsupportedFeature: a database, scheme or parameter that is not known.
@@ -33,4 +34,4 @@ def open_catalog(
         raise InvalidRequest("this catalog has one store for all tables", kind=options.kind)
     if options.kind == "jdbc":
         return JdbcCatalog(options, storage=storage, world=world)
-    return FilesystemCatalog(options.warehouse, storage=storage, world=world)
+    return FilesystemCatalog(options.warehouse, storage=storage, world=world, store=options.store)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..errors import InvalidRequest, UnsupportedFeature
+from ..storage import StoreOptions
 
 KINDS = ("filesystem", "jdbc", "rest")
 _REFUSED = {
@@ -38,6 +39,7 @@ class CatalogOptions:
         lock_acquire_timeout: jdbc: how long to try, and when a lock that is held expires, seconds.
         lock_time_zone: jdbc on PostgreSQL: the time zone of the other writers' JVMs. Paimon keeps
             the lock's time without a zone, so all its clients must agree.
+        store: how an object store is spoken to.
         request_timeout: rest: for one answer, seconds.
     """
 
@@ -57,6 +59,7 @@ class CatalogOptions:
     lock_acquire_timeout: float = 480.0
     lock_time_zone: str = "UTC"
     request_timeout: float = 30.0
+    store: StoreOptions = field(default_factory=StoreOptions)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -10,7 +10,8 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -19,8 +20,10 @@ from ..errors import InvalidRequest, StorageUnavailable, TableMissing, Unsupport
 from ..handle import TableHandle, World
 from ..publish import Place
 from ..schema import TableSchema, dump_schema
-from ..storage import LocalStorage, Storage
-from .base import BaseCatalog, is_name, local_path, split_name
+from ..storage import LocalStorage, Storage, StoreOptions, normal_path, open_storage
+from ..storage.credentials import DataToken, TokenSource
+from ..storage.opening import open_with_tokens
+from .base import BaseCatalog, is_name, split_name
 from .options import CatalogOptions
 from .rest_client import RestClient, resource
 from .rest_messages import (
@@ -40,17 +43,6 @@ PAGES_MAX = 100_000
 _HEADER = "header."
 _DATA_TOKEN = "data-token.enabled"
 
-
-@dataclass(frozen=True, slots=True)
-class DataToken:
-    """Options of a store that open a table's files, such as ``fs.s3a.access-key``."""
-
-    options: Mapping[str, str] = field(repr=False)
-    expires_at_millis: int
-
-
-TokenSource = Callable[[], DataToken]
-"""A token that is still good when it is returned."""
 
 StoreMaker = Callable[[str, TokenSource | None], Storage]
 """The store of a table at a path; with the table's own credentials where the server gives them."""
@@ -72,10 +64,10 @@ class RestCatalog(BaseCatalog):
     ) -> None:
         world = world or World()
         super().__init__(LocalStorage(), world)
-        self._stores: StoreMaker = (
-            storage if callable(storage) else lambda path, token: storage or self._storage
-        )
-        self._local = storage is None
+        if storage is None:
+            self._stores: StoreMaker = partial(_opened, options.store)
+        else:
+            self._stores = storage if callable(storage) else lambda path, token: storage
         self.warehouse = options.warehouse
         self._options = options
         headers = dict(options.headers)
@@ -210,18 +202,11 @@ class RestCatalog(BaseCatalog):
         if ".." in unquote(path).split("/") or any(ord(c) < 32 for c in path):
             raise InvalidRequest("the server's path is refused", table=name, path=path)
         scheme = urlsplit(path).scheme
-        if scheme not in ("", "file"):
-            root = path.rstrip("/")
-            if self._local:
-                raise UnsupportedFeature(
-                    "the table lies in a store that is not set up", table=name, path=path
-                )
-        elif path.startswith(("/", "file:")):
-            root = local_path(path)
+        if scheme not in ("", "file") or path.startswith(("/", "file:")):
+            root = normal_path(path)
         else:
             raise InvalidRequest("the server's path is refused", table=name, path=path)
-        roots = [local_path(r) if urlsplit(r).scheme in ("", "file") else r.rstrip("/")
-                 for r in self._options.data_roots]  # fmt: skip
+        roots = [normal_path(r) for r in self._options.data_roots]
         free = not roots and scheme not in ("", "file")
         if not free and not any(root.startswith(f"{r}/") for r in roots):
             raise InvalidRequest("the table lies outside of the data roots", table=name, path=path)
@@ -260,6 +245,12 @@ class ThroughServer:
         raise UnsupportedFeature(
             "only the server itself can do this to its tables", table=place.table
         )
+
+
+def _opened(options: StoreOptions, path: str, tokens: TokenSource | None) -> Storage:
+    return (
+        open_storage(path, options) if tokens is None else open_with_tokens(path, options, tokens)
+    )
 
 
 class _Tokens:

@@ -29,16 +29,13 @@ from ..consumers import ConsumerStore
 from ..errors import StorageUnavailable
 from ..handle import TableHandle
 from ..snapshot import Snapshot
-from ..storage import Directories
 from .check import check_plan
 from .files import ROWS
 from .holders import digest
 from .names import NameReader
 from .plan import ExpiryPlan, Going, Part
 from .range import NOTHING_IN_USE, InUse
-
-# Paths in memory as text at a time, of a frame that may hold a million.
-BATCH = 1000
+from .removal import delete_below, remove_folders
 
 UseReader = Callable[[], InUse]
 """What running tasks read, now."""
@@ -144,28 +141,13 @@ class _Applier:
 
     def _delete_rows(self, part: Part) -> None:
         rows = part.files.filter(pl.col("kind").is_in([kind.value for kind in ROWS]))
-        self._delete(rows["path"])
+        delete_below(self._handle, rows["path"])
         if self._plan.clean_directories:
-            self._remove_folders(rows["path"])
+            remove_folders(self._handle, rows["path"])
 
     def _delete_metadata(self, part: Part) -> None:
         rows = pl.col("kind").is_in([kind.value for kind in ROWS])
-        self._delete(part.files.filter(~rows)["path"])
-
-    def _delete(self, below_root: pl.Series) -> None:
-        for start in range(0, below_root.len(), BATCH):
-            batch = below_root[start : start + BATCH].to_list()
-            self._handle.storage.delete([f"{self._handle.root}/{path}" for path in batch])
-
-    def _remove_folders(self, files: pl.Series) -> None:
-        """Bucket folders that became empty, then their partitions upwards, as far as they did."""
-        storage = self._handle.storage
-        if not isinstance(storage, Directories):
-            return
-        folders = set(files.str.replace(r"/[^/]*$", "").unique().to_list())
-        while folders:
-            emptied = {f for f in folders if storage.remove_empty(f"{self._handle.root}/{f}")}
-            folders = {f.rpartition("/")[0] for f in emptied} - {""}
+        delete_below(self._handle, part.files.filter(~rows)["path"])
 
     def _delete_snapshots(self) -> None:
         """The snapshots' own files, oldest first: what is left is always a history without gaps."""
@@ -192,6 +174,8 @@ class _Applier:
         end = self._changelogs.find(part.until)
         if end is not None and digest(end) == part.until_digest:
             self._changelogs.write_hint("EARLIEST", part.until)
+        elif not self._changelogs.ids():
+            self._changelogs.forget_hints()
 
     def _same_snapshot(self, entry: Going) -> Snapshot | None:
         """The snapshot if it is the one that was planned; another expiry may have been here."""

@@ -13,9 +13,9 @@ from ..errors import CommitConflict, FileMissing
 from ..handle import TableHandle
 from ..retention import Retention
 from ..snapshot import Snapshot
-from .files import removed_files
+from .files import REMOVED_SCHEMA, removed_files
 from .names import NameReader
-from .range import Bound, InUse, Range, changelog_range, snapshot_range
+from .range import Bound, InUse, Range, changelog_range, every_changelog, snapshot_range
 
 _EVER = 2**63 - 1
 
@@ -108,8 +108,22 @@ class CandidateFinder:
             raise CommitConflict("a snapshot went away", snapshot_id=until) from error
         return Candidates(found, members, end, removed)
 
-    def changelogs(self, going: Sequence[Snapshot]) -> Candidates | None:
-        """The long-lived changelogs that go, counting those that ``going`` becomes."""
+    def no_snapshots(self) -> Candidates:
+        """None goes: changelogs are expired alone."""
+        earliest = self.ids[0]
+        end = self.snapshot(earliest)
+        if end is None:
+            raise CommitConflict("a snapshot went away", snapshot_id=earliest)
+        return Candidates(Range(earliest, earliest, ()), (), end, _none_removed())
+
+    def changelogs(
+        self, going: Sequence[Snapshot], *, everything: bool = False
+    ) -> Candidates | None:
+        """The long-lived changelogs that go, counting those that ``going`` becomes.
+
+        Args:
+            everything: all that no consumer has still to read, whatever their number and age.
+        """
         store = ChangelogStore(self._handle)
         becoming = {s.id: s for s in going}
         ids = tuple(sorted({*store.ids(), *becoming}))
@@ -123,13 +137,22 @@ class CandidateFinder:
             found = copy(changelog_id)
             return None if found is None else found.time_millis
 
-        found = changelog_range(
-            ids, time, self.ids[-1], self._retention, consumers=self._consumers, now=self.now
-        )
+        if everything:
+            found = every_changelog(ids, consumers=self._consumers)
+        else:
+            found = changelog_range(
+                ids, time, self.ids[-1], self._retention, consumers=self._consumers, now=self.now
+            )
         end = copy(found.until)
+        if end is None and found.until > ids[-1]:
+            end = self.snapshot(self.ids[0])  # of what is left that is the oldest
         if end is None:
             raise CommitConflict("a changelog went away", changelog_id=found.until)
         copies = [copy(i) for i in ids if found.earliest <= i < found.until]
         members = tuple(c for c in copies if c is not None)
         plain = [c for c in members if c.changelog_manifest_list is None]
         return Candidates(found, members, end, removed_files(self._names, plain, gone_before=_EVER))
+
+
+def _none_removed() -> pl.DataFrame:
+    return pl.DataFrame(schema=REMOVED_SCHEMA)

@@ -7,7 +7,7 @@ import polars as pl
 from ..consumers import ConsumerStore
 from ..errors import CommitConflict
 from ..handle import TableHandle
-from .holders import Chain, Holders, digest, kept_chain, read_holders
+from .holders import Holders, digest, kept_chain, read_holders, since
 from .names import NameReader
 from .plan import ExpiryPlan
 from .range import InUse
@@ -70,23 +70,9 @@ def _check_holders(plan: ExpiryPlan, handle: TableHandle, names: NameReader) -> 
 
 
 def _fresh(plan: ExpiryPlan, handle: TableHandle) -> Holders:
-    """Holders that were not asked when the plan was made.
-
-    Of a history only what is new is asked, behind the snapshot that it goes on from.
-    """
+    """Holders that were not asked when the plan was made."""
     store = handle.snapshots
     later = (store.find(i) for i in store.ids() if i >= plan.latest)
     kept = kept_chain(handle.root, (s for s in later if s is not None))
     now = read_holders(handle, kept, changelogs=not plan.preserved)
-    return Holders(
-        kept=_new_end(kept, plan),
-        branches=tuple(end for chain in now.branches if (end := _new_end(chain, plan))),
-        others=tuple(h for h in (*now.tags, *now.others) if h.key not in plan.looked),
-        changelogs=tuple(h for h in now.changelogs if h.key not in plan.looked),
-    )
-
-
-def _new_end(chain: Chain, plan: ExpiryPlan) -> Chain:
-    """From the last holder known on; () when there is none after it."""
-    new = [at for at, holder in enumerate(chain) if holder.key not in plan.looked]
-    return chain[max(0, new[0] - 1) :] if new else ()
+    return since(now, plan.looked)

@@ -114,6 +114,26 @@ def read_holders(handle: TableHandle, kept: Chain, *, changelogs: bool) -> Holde
     )
 
 
+def since(now: Holders, looked: frozenset[str]) -> Holders:
+    """Those that were not asked before; ``looked``: keys of all that were.
+
+    Of a history only what is new is asked, behind the snapshot that it goes on from. All new tags
+    are among ``others``, so that each of them is asked.
+    """
+    return Holders(
+        kept=_new_end(now.kept, looked),
+        branches=tuple(end for chain in now.branches if (end := _new_end(chain, looked))),
+        others=tuple(h for h in (*now.tags, *now.others) if h.key not in looked),
+        changelogs=tuple(h for h in now.changelogs if h.key not in looked),
+    )
+
+
+def _new_end(chain: Chain, looked: frozenset[str]) -> Chain:
+    """From the last holder known on; () when there is none after it."""
+    new = [at for at, holder in enumerate(chain) if holder.key not in looked]
+    return chain[max(0, new[0] - 1) :] if new else ()
+
+
 def _tags(handle: TableHandle, root: str, prefix: str) -> tuple[Holder, ...]:
     return tuple(
         Holder(f"{prefix}tag {tag.name}", paths.tag_file(root, tag.name), tag.snapshot)

@@ -7,7 +7,7 @@ as long as they are asked for. Entries of whole manifests it does not remember.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import polars as pl
 
@@ -16,6 +16,7 @@ from ..handle import TableHandle
 from ..manifest.codec import ManifestMeta, read_manifest, read_manifest_list
 from ..manifest.index import IndexEntry, read_index_manifest
 from ..snapshot import Snapshot
+from ..storage import read_those_there
 
 
 class NameReader:
@@ -38,11 +39,38 @@ class NameReader:
         found = self._lists.get(name)
         if found is None:
             path = paths.manifest_file(self._handle.root, name)
-            lines = read_manifest_list(self._handle.storage.read(path), path)
-            # A list repeats most lines of the one before it: each is held once.
-            found = tuple(self._metas.setdefault(line.name, line) for line in lines)
-            self._lists[name] = found
+            found = self._remember_list(name, self._handle.storage.read(path), path)
         return found
+
+    def _remember_list(self, name: str, data: bytes, path: str) -> tuple[ManifestMeta, ...]:
+        # A list repeats most lines of the one before it: each is held once.
+        lines = (self._metas.setdefault(m.name, m) for m in read_manifest_list(data, path))
+        return self._lists.setdefault(name, tuple(lines))
+
+    def read_ahead(self, snapshots: Iterable[Snapshot]) -> None:
+        """Read what `metadata` will ask of these snapshots, many files at a time.
+
+        What is missing is passed over: it is reported when it is asked for.
+        """
+        lists: dict[str, None] = {}
+        indexes: dict[str, None] = {}
+        for s in snapshots:
+            for name in (s.base_manifest_list, s.delta_manifest_list, s.changelog_manifest_list):
+                if name is not None and name not in self._lists:
+                    lists[name] = None
+            if s.index_manifest is not None and s.index_manifest not in self._indexes:
+                indexes[s.index_manifest] = None
+        for name, path, data in self._read_those_there(list(lists)):
+            if data is not None:
+                self._remember_list(name, data, path)
+        for name, path, data in self._read_those_there(list(indexes)):
+            if data is not None:
+                self._indexes[name] = read_index_manifest(data, path)
+
+    def _read_those_there(self, names: Sequence[str]) -> Iterator[tuple[str, str, bytes | None]]:
+        """Name, path and content of metadata files, read many at a time."""
+        files = [paths.manifest_file(self._handle.root, name) for name in names]
+        return zip(names, files, read_those_there(self._handle.storage, files), strict=True)
 
     def manifests(self, snapshot: Snapshot) -> tuple[ManifestMeta, ...]:
         """Manifests of base and delta, in order."""
@@ -61,6 +89,14 @@ class NameReader:
         """Entries of a manifest, slim; not remembered."""
         path = paths.manifest_file(self._handle.root, manifest)
         return read_manifest(self._handle.storage.read(path), path, stats=False)
+
+    def entries_of(self, manifests: Sequence[str]) -> Iterator[tuple[str, pl.DataFrame | None]]:
+        """Entries of manifests by their names, in order, slim; None for one that is gone.
+
+        They are read many at a time, and not remembered.
+        """
+        for name, path, data in self._read_those_there(manifests):
+            yield name, None if data is None else read_manifest(data, path, stats=False)
 
     def changed_names(self, manifest_list: str) -> pl.Series:
         """Names of all data files that the manifests of a delta or changelog list speak of."""

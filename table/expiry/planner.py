@@ -7,11 +7,18 @@ comes meanwhile is either asked here or found new when the plan is checked.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import polars as pl
 
 from ..handle import TableHandle
-from ..retention import Override, Retention, check_expirable, retention_of
+from ..retention import (
+    Override,
+    Retention,
+    changelog_retention,
+    check_expirable,
+    retention_of,
+)
 from ..schema import TableSchema
 from ..snapshot import Snapshot
 from .candidates import CandidateFinder, Candidates
@@ -58,6 +65,35 @@ def plan_expiry(
     return _Planner(handle, schema, retention, finder, reader).plan()
 
 
+def plan_changelog_expiry(
+    handle: TableHandle,
+    override: Override | None = None,
+    *,
+    limit: int | None = None,
+    everything: bool = False,
+    in_use: InUse = NOTHING_IN_USE,
+    names: NameReader | None = None,
+) -> ExpiryPlan:
+    """What an expiry of long-lived changelogs alone would do now; no snapshot goes.
+
+    Args:
+        override: bounds in place of the table's own for changelogs.
+        limit: how many go in one run, in place of ``snapshot.expire.limit``.
+        everything: all that no consumer has still to read, whatever the bounds.
+
+    Raises:
+        As `plan_expiry`.
+    """
+    schema = handle.latest_schema()
+    check_expirable(schema)
+    retention = changelog_retention(schema.options.expiry, override)
+    if limit is not None:
+        retention = replace(retention, limit=limit)
+    reader = names or NameReader(handle)
+    finder = CandidateFinder(handle, retention, in_use, reader)
+    return _Planner(handle, schema, retention, finder, reader).changelogs(everything=everything)
+
+
 class _Planner:
     """One look at one table."""
 
@@ -86,6 +122,17 @@ class _Planner:
         snapshots = finder.snapshots()
         changelogs = finder.changelogs(snapshots.members) if self._decoupled else None
         if not snapshots.members and (changelogs is None or not changelogs.members):
+            later = None if changelogs is None else _nothing(changelogs)
+            return self._whole(_nothing(snapshots), later)
+        return self._asked(snapshots, changelogs)
+
+    def changelogs(self, *, everything: bool) -> ExpiryPlan:
+        """The plan of an expiry of changelogs alone."""
+        finder = self._finder
+        if not finder.ids:
+            return self._whole(empty_part(1, ""), None)
+        snapshots, changelogs = finder.no_snapshots(), finder.changelogs((), everything=everything)
+        if changelogs is None or not changelogs.members:
             later = None if changelogs is None else _nothing(changelogs)
             return self._whole(_nothing(snapshots), later)
         return self._asked(snapshots, changelogs)

@@ -36,10 +36,12 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """What running tasks read: snapshots, and data files by name."""
+    """What running tasks read: snapshots, and data files by name; ``tasks``: their ids, which are
+    in the names of what they write."""
 
     snapshots: frozenset[int] = frozenset()
     files: frozenset[str] = frozenset()
+    tasks: frozenset[str] = frozenset()
 
 
 NOTHING_IN_USE = InUse()
@@ -125,6 +127,18 @@ def changelog_range(
             bounds.append(Bound(changelog_id, reason))
             break
     return _there(earliest, bounds, ids)
+
+
+def every_changelog(ids: Sequence[int], *, consumers: Iterable[Consumer] = ()) -> Range:
+    """All long-lived changelogs, as far as no consumer has still to read them.
+
+    Args:
+        ids: of all of them, rising, at least one.
+    """
+    bounds = [b for b in _consumer_bounds(consumers) if b.until <= ids[-1]]
+    until = min((b.until for b in bounds), default=ids[-1] + 1)
+    end = min((i for i in ids if i >= until), default=ids[-1] + 1)
+    return Range(ids[0], end, _nearest(bounds, end))
 
 
 def _counted(

@@ -133,13 +133,6 @@ class ParquetSource:
                 )
         return frame
 
-    def lazy(self) -> pl.LazyFrame:
-        """The whole file as a lazy frame, for pushed-down predicates."""
-        self._fetch(None, None)
-        return self._guarded(
-            lambda: pl.scan_parquet(self._rewound(), glob=False, hive_partitioning=False)
-        )
-
     def _fetch(self, chunk: Chunk | None, columns: Sequence[str] | None) -> None:
         """Have the bytes there that are about to be read, if they are elsewhere."""
         if not isinstance(self._source, Ranges):

@@ -9,8 +9,9 @@ Spec: format §4.5, maintenance §11.6.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ..options import TableOptions
 from .codec import ManifestMeta
 
 
@@ -21,6 +22,19 @@ class MergeLimits:
     target_bytes: int
     full_threshold_bytes: int
     min_count: int
+
+    def at_once(self) -> MergeLimits:
+        """All that can be merged is."""
+        return replace(self, full_threshold_bytes=1, min_count=1)
+
+
+def limits_of(options: TableOptions) -> MergeLimits:
+    """The table's own."""
+    return MergeLimits(
+        options.manifest_target_bytes,
+        options.manifest_full_threshold_bytes,
+        options.manifest_merge_min_count,
+    )
 
 
 def full_candidates(metas: Sequence[ManifestMeta], limits: MergeLimits) -> tuple[ManifestMeta, ...]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from .base import Directories, FileStatus, Ranges, Sink, Storage
 from .local import TEMPORARY_SUFFIX, LocalStorage
+from .many import read_many, read_those_there, side_by_side
+from .opening import is_remote, normal_path, open_storage
+from .options import StoreOptions
 
 __all__ = [
     "TEMPORARY_SUFFIX",
@@ -13,4 +16,11 @@ __all__ = [
     "Ranges",
     "Sink",
     "Storage",
+    "StoreOptions",
+    "is_remote",
+    "normal_path",
+    "open_storage",
+    "read_many",
+    "read_those_there",
+    "side_by_side",
 ]

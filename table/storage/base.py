@@ -7,6 +7,7 @@ a *sink* to stream into. Paths are absolute text with forward slashes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol, runtime_checkable
 
@@ -120,6 +121,16 @@ class Storage(Protocol):
     def open_source(self, path: str) -> str | BinaryIO | Ranges:
         """What Polars and pyarrow read a data file from: a local path, a seekable file, or a local
         file whose ranges are there once they were fetched."""
+        ...
+
+    def soon(
+        self, files: Sequence[tuple[str, int]], whole_bytes: int
+    ) -> AbstractContextManager[None]:
+        """These files (path, size) are opened inside; a store with latency begins at once.
+
+        Args:
+            whole_bytes: files up to this size are read whole.
+        """
         ...
 
     def open_sink(self, path: str) -> Sink:

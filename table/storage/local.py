@@ -11,7 +11,7 @@ import errno
 import os
 import uuid
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -165,6 +165,12 @@ class LocalStorage:
         with _translated("open", path):
             os.stat(path)
         return path
+
+    def soon(
+        self, files: Sequence[tuple[str, int]], whole_bytes: int
+    ) -> AbstractContextManager[None]:
+        """Nothing: a disk answers at once."""
+        return nullcontext()
 
     def open_sink(self, path: str) -> LocalSink:
         return LocalSink(path, sync=self._sync)

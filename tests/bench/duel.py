@@ -58,7 +58,7 @@ def _config(warehouse: Path) -> str:
         probe.bind(("127.0.0.1", 0))
         listen = f"127.0.0.1:{probe.getsockname()[1]}"
     file = HOME / "desilt.yaml"
-    file.write_text(demo_config(warehouse, HOME / "state.db", listen))
+    file.write_text(demo_config(str(warehouse), HOME / "state.db", listen))
     return str(file)
 
 

@@ -13,7 +13,7 @@ from support.facts import facts_frame, keyed_facts
 
 from desilt.daemon.app import App, AppOptions, AppParts
 from desilt.daemon.clock import ManualClock
-from desilt.daemon.config import CatalogConfig
+from desilt.daemon.config_catalog import CatalogConfig
 from desilt.daemon.engine import Engine, Opened
 from desilt.daemon.expiry import EXPIRE_SECONDS
 from desilt.daemon.journal import Journal, OpenTask
@@ -123,13 +123,13 @@ class FakeEngine:
         self.replaced: dict[str, CommitOutcome] = {}
         self.expired: list[tuple[str, Override, InUse]] = []
 
-    def tables(self, warehouse: str) -> Sequence[str]:
+    def tables(self, catalog: CatalogConfig) -> Sequence[str]:
         _raise_next(self.fail_tables)
         return sorted(self.tables_by_name)
 
-    def open(self, warehouse: str, table: str) -> Opened:
+    def open(self, catalog: CatalogConfig, table: str) -> Opened:
         _raise_next(self.tables_by_name[table].fail_open)
-        return Opened(f"/{warehouse}/{table}", FakeObserver(self.tables_by_name[table]))
+        return Opened(f"/{catalog.warehouse}/{table}", FakeObserver(self.tables_by_name[table]))
 
     def rewrite(self, plan: CompactionPlan, memory_bytes: int) -> RewriteResult:
         self.rewritten.append(plan)

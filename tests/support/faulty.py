@@ -18,6 +18,7 @@ import io
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar, cast
@@ -157,6 +158,11 @@ class FaultyStorage:
 
     def open_source(self, path: str) -> str | BinaryIO | Ranges:
         return self._call("open_source", path, lambda: self.inner.open_source(path))
+
+    def soon(
+        self, files: Sequence[tuple[str, int]], whole_bytes: int
+    ) -> AbstractContextManager[None]:
+        return self.inner.soon(files, whole_bytes)
 
     def open_sink(self, path: str) -> Sink:
         try:

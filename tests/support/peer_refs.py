@@ -60,6 +60,51 @@ def create_tag(
     )
 
 
+def create_tag_for(
+    peer: Peer, path: Path | str, tag: str, snapshot: int, retained_seconds: float
+) -> None:
+    """Tags a snapshot with a retention."""
+    peer.call(
+        "create_tag", path=str(path), tag=tag, snapshot=snapshot, retained=retained_seconds
+    )  # fmt: skip
+
+
+def rename_tag(peer: Peer, path: Path | str, tag: str, to: str) -> None:
+    """Only newer versions can."""
+    peer.call("rename_tag", path=str(path), tag=tag, to=to)
+
+
+def replace_tag(
+    peer: Peer,
+    path: Path | str,
+    tag: str,
+    snapshot: int | None = None,
+    retained_seconds: float | None = None,
+) -> None:
+    """Only newer versions can."""
+    peer.call(
+        "replace_tag", path=str(path), tag=tag, snapshot=snapshot, retained=retained_seconds
+    )  # fmt: skip
+
+
+def auto_tags(peer: Peer, path: Path | str, options: Mapping[str, str] | None = None) -> Refs:
+    """Makes the tags that the options ask for, as a writer does after its commit."""
+    found = peer.call("auto_tags", path=str(path), options=dict(options or {}))
+    return cast(Refs, found)
+
+
+def expire_tags(peer: Peer, path: Path | str, older_than: int | None = None) -> Refs:
+    """Deletes tags that are over; ``older_than``: epoch milliseconds. Only newer versions can."""
+    return cast(Refs, peer.call("expire_tags", path=str(path), older_than=older_than))
+
+
+def rollback(
+    peer: Peer, path: Path | str, *, snapshot: int | None = None, tag: str | None = None
+) -> None:
+    """Back to a snapshot or a tag."""
+    peer.call("rollback", path=str(path), snapshot=snapshot, tag=tag)
+
+
 def delete_tag(peer: Peer, path: Path | str, tag: str, branch: str | None = None) -> None:
     """Deletes a tag, and the files that only it held by the library's reckoning."""
     peer.call("delete_tag", path=str(path), tag=tag, branch=branch)

@@ -11,6 +11,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -76,6 +77,11 @@ class RefStorage:
 
     def open_source(self, path: str) -> str | BinaryIO | Ranges:
         return self.inner.open_source(self._at(path))
+
+    def soon(
+        self, files: Sequence[tuple[str, int]], whole_bytes: int
+    ) -> AbstractContextManager[None]:
+        return self.inner.soon([(self._at(p), size) for p, size in files], whole_bytes)
 
     def open_sink(self, path: str) -> Sink:
         return self.inner.open_sink(self._at(path))
@@ -149,7 +155,8 @@ def snapshot_files(table: Table) -> dict[str, str]:
     for root in (Path(table.path), *branches):
         prefix = "" if root == Path(table.path) else f"{root.name}/"
         for file in (*root.glob("snapshot/snapshot-*"), *root.glob("tag/tag-*")):
-            found[prefix + file.name] = str(file)
+            if file.is_file():  # success files lie in a folder that begins as tags do
+                found[prefix + file.name] = str(file)
     return found
 
 

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from desilt.daemon import config
 from desilt.daemon.cli import app
 from desilt.daemon.metrics import MetricsListener
+from desilt.daemon.store_metrics import add_store_metrics
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -44,8 +45,13 @@ def listed() -> list[str]:
 
 
 def commands() -> dict[str, Any]:
-    """Click commands by name (Typer brings a click of its own, whose types are not public)."""
-    return dict(cast("Any", typer.main.get_command(app)).commands)
+    """Click commands by name, those of groups behind the group's (Typer brings a click of its own,
+    whose types are not public)."""
+    found: dict[str, Any] = {}
+    for name, command in dict(cast("Any", typer.main.get_command(app)).commands).items():
+        below: dict[str, Any] = getattr(command, "commands", {})
+        found |= {f"{name} {verb}": one for verb, one in below.items()} or {name: command}
+    return found
 
 
 def flags() -> list[tuple[str, str]]:
@@ -65,12 +71,18 @@ def test_command_is_documented(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "flag"), flags())
 def test_flag_is_documented_with_its_command(name: str, flag: str) -> None:
-    """On a line that names the command, too; `-c` will do for `--config`."""
+    """On a line that names the command, too; `-c` will do for `--config`, and WHERE for the flags
+    that choose a catalog, which have a line of their own."""
+    where = re.compile(r"^`WHERE` .*--warehouse.* -c FILE .*--catalog", re.MULTILINE)
+    assert where.search(everything())
     wanted = re.compile(rf"(?<![\w-]){re.escape(flag)}(?![\w-])")
     lines = [line for line in everything().splitlines() if f"desilt {name}" in line]
     short = flag == "--config" and any(" -c" in line for line in lines)
 
-    assert short or any(wanted.search(line) for line in lines), f"desilt {name} {flag}"
+    placed = flag in ("--warehouse", "-c", "--config", "--catalog")
+    placed = placed and any("WHERE" in line for line in lines)
+
+    assert short or placed or any(wanted.search(line) for line in lines), f"desilt {name} {flag}"
 
 
 # --- the configuration --------------------------------------------------------------------------
@@ -110,6 +122,7 @@ def metrics() -> list[str]:
     """Names as scraped: counters end in ``_total``."""
     registry = CollectorRegistry()
     MetricsListener(registry)
+    add_store_metrics(registry)
     return sorted(
         {
             metric.name + ("_total" if metric.type == "counter" else "")

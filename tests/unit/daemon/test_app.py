@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from support.daemon_fakes import MIB, FakeTable, World, a_task
 
-from desilt.daemon.config import CatalogConfig
+from desilt.daemon.config_catalog import CatalogConfig
 from desilt.daemon.errors import WorkerCrashed
 from desilt.daemon.journal import Journal
 from desilt.daemon.listen import (

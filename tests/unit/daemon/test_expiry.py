@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from support.builders import keyed_table, kv
 from support.daemon_fakes import FakeTable, World
 
+from desilt.daemon.config_catalog import CatalogConfig
 from desilt.daemon.engine import Rewriter, TableEngine
 from desilt.daemon.expiry import EXPIRE_SECONDS, IN_FLIGHT_MAX
 from desilt.daemon.journal import Journal
@@ -141,7 +142,7 @@ def test_the_real_engine_expires_a_real_table(tmp_path: Path) -> None:
         table.write(kv((number, "v")))
     supervisor = Supervisor(SupervisorOptions(workers=1, threads=1, rss_bytes_max=2**30))
     engine = TableEngine(Rewriter(supervisor, "quarter"))
-    opened = engine.open(str(tmp_path), "db.t")
+    opened = engine.open(CatalogConfig(name="lake", warehouse=str(tmp_path)), "db.t")
     held = engine.expire(opened.path, Override(1, 1), lambda: InUse(frozenset({2})))
     result = engine.expire(opened.path, Override(1, 1), InUse)
 

@@ -13,7 +13,7 @@ from support.refused import FEATURES, ROWS, Feature, refused_table, whole_table
 from typer.testing import CliRunner, Result
 
 from desilt.daemon.cli import app
-from desilt.daemon.config import CatalogConfig
+from desilt.daemon.config_catalog import CatalogConfig
 from desilt.daemon.engine import Rewriter, TableEngine
 from desilt.daemon.journal import Journal
 from desilt.daemon.listen import CatalogFailed, TableFailed, TableFound, TableHalted, TableSkipped
@@ -22,6 +22,7 @@ from desilt.table.catalog import Catalog
 from desilt.table.compact import CompactionPlan, RewriteOptions, RewriteResult, rewrite
 from desilt.table.retention import Override
 from desilt.table.snapshot import CommitKind
+from desilt.table.storage import Storage
 
 REFUSED = {f"db.t{number:02}": feature for number, feature in enumerate(FEATURES)}
 WHOLE = "db.whole"
@@ -91,7 +92,9 @@ def test_commands_refuse_it_by_name(warehouse: Path, name: str, feature: Feature
 class _InProcess(Rewriter):
     """Rewrites at once, in this process."""
 
-    def __call__(self, plan: CompactionPlan, memory_bytes: int) -> RewriteResult:
+    def __call__(
+        self, plan: CompactionPlan, memory_bytes: int, storage: Storage | None = None
+    ) -> RewriteResult:
         return rewrite(plan, RewriteOptions(memory_bytes))
 
 

@@ -57,7 +57,7 @@ def test_catalog_on_another_host_is_refused() -> None:
         Catalog("file://lake/data")
 
 
-@pytest.mark.parametrize("uri", ["s3://bucket/x", "hdfs://n/x", "oss://b", "http://h/x"])
+@pytest.mark.parametrize("uri", ["gs://bucket/x", "hdfs://n/x", "oss://b", "http://h/x"])
 def test_catalog_of_another_scheme_is_refused_by_name(uri: str) -> None:
     with pytest.raises(UnsupportedFeature, match=f"scheme={uri.partition(':')[0]}"):
         Catalog(uri)

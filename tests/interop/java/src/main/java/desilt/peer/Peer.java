@@ -44,6 +44,7 @@ public final class Peer {
         new Streams(tables).register(operations);
         Vectors.register(operations);
         Appends.register(operations);
+        Partitions.register(operations);
     }
 
     public static void main(String[] args) throws IOException {

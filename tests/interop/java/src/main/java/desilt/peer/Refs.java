@@ -3,9 +3,13 @@ package desilt.peer;
 import java.lang.reflect.Field;
 import java.lang.reflect.Method;
 import java.time.Duration;
+import java.time.Instant;
+import java.time.LocalDateTime;
+import java.time.ZoneId;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import org.apache.paimon.FileStore;
 import org.apache.paimon.Snapshot;
 import org.apache.paimon.consumer.Consumer;
 import org.apache.paimon.consumer.ConsumerManager;
@@ -16,6 +20,7 @@ import org.apache.paimon.shade.jackson2.com.fasterxml.jackson.core.JsonGenerator
 import org.apache.paimon.shade.jackson2.com.fasterxml.jackson.databind.JsonNode;
 import org.apache.paimon.table.FileStoreTable;
 import org.apache.paimon.table.sink.TableCommitImpl;
+import org.apache.paimon.tag.TagAutoManager;
 import org.apache.paimon.utils.Pair;
 
 /** Operations on what holds snapshots of a table: tags, branches, consumers; and their expiry. */
@@ -25,6 +30,11 @@ final class Refs {
     static void register(Map<String, Peer.Operation> operations) {
         operations.put("create_tag", Refs::createTag);
         operations.put("delete_tag", Refs::deleteTag);
+        operations.put("rename_tag", Refs::renameTag);
+        operations.put("replace_tag", Refs::replaceTag);
+        operations.put("auto_tags", Refs::autoTags);
+        operations.put("expire_tags", Refs::expireTags);
+        operations.put("rollback", Refs::rollback);
         operations.put("create_branch", Refs::createBranch);
         operations.put("delete_branch", Refs::deleteBranch);
         operations.put("set_consumer", Refs::setConsumer);
@@ -54,20 +64,88 @@ final class Refs {
     private static void createTag(JsonNode args, JsonGenerator out) throws Exception {
         FileStoreTable table = open(args);
         String tag = Args.text(args, "tag");
-        Duration retained =
-                Args.has(args, "retained_millis")
-                        ? Duration.ofMillis(args.get("retained_millis").asLong())
-                        : null;
         if (Args.has(args, "snapshot")) {
-            table.createTag(tag, args.get("snapshot").asLong(), retained);
+            table.createTag(tag, args.get("snapshot").asLong(), retained(args));
         } else {
-            table.createTag(tag, retained);
+            table.createTag(tag, retained(args));
         }
         out.writeNull();
     }
 
     private static void deleteTag(JsonNode args, JsonGenerator out) throws Exception {
         open(args).deleteTag(Args.text(args, "tag"));
+        out.writeNull();
+    }
+
+    private static Duration retained(JsonNode args) {
+        if (Args.has(args, "retained_millis")) {
+            return Duration.ofMillis(args.get("retained_millis").asLong());
+        }
+        return Args.has(args, "retained")
+                ? Duration.ofMillis((long) (args.get("retained").asDouble() * 1000))
+                : null;
+    }
+
+    private static void renameTag(JsonNode args, JsonGenerator out) throws Exception {
+        FileStoreTable table = open(args);
+        String name = Args.text(args, "tag");
+        named(table.getClass(), "renameTag").invoke(table, name, Args.text(args, "to"));
+        out.writeNull();
+    }
+
+    private static void replaceTag(JsonNode args, JsonGenerator out) throws Exception {
+        FileStoreTable table = open(args);
+        Long snapshot = Args.has(args, "snapshot") ? args.get("snapshot").asLong() : null;
+        named(table.getClass(), "replaceTag")
+                .invoke(table, Args.text(args, "tag"), snapshot, retained(args));
+        out.writeNull();
+    }
+
+    /** What a writer that compacts runs after its commit, under one name or another. */
+    private static TagAutoManager tagManager(FileStoreTable table) throws Exception {
+        FileStore<?> store = table.store();
+        for (Method method : store.getClass().getMethods()) {
+            boolean named =
+                    method.getName().equals("newTagAutoManager")
+                            || method.getName().equals("newTagCreationManager");
+            if (named && method.getParameterCount() == 0) {
+                return (TagAutoManager) method.invoke(store);
+            }
+            if (named && method.getParameterCount() == 1) {
+                return (TagAutoManager) method.invoke(store, table);
+            }
+        }
+        throw new UnsupportedOperationException("automatic tags");
+    }
+
+    private static void autoTags(JsonNode args, JsonGenerator out) throws Exception {
+        TagAutoManager manager = tagManager(open(args));
+        if (manager.getTagAutoCreation() != null) {
+            manager.getTagAutoCreation().run();
+        }
+        refs(args, out);
+    }
+
+    /** Tags that are over; only newer versions can without a commit. */
+    private static void expireTags(JsonNode args, JsonGenerator out) throws Exception {
+        Object expire =
+                named(TagAutoManager.class, "getTagTimeExpire").invoke(tagManager(open(args)));
+        if (Args.has(args, "older_than")) {
+            Instant limit = Instant.ofEpochMilli(args.get("older_than").asLong());
+            LocalDateTime local = LocalDateTime.ofInstant(limit, ZoneId.systemDefault());
+            named(expire.getClass(), "withOlderThanTime").invoke(expire, local);
+        }
+        named(expire.getClass(), "expire").invoke(expire);
+        refs(args, out);
+    }
+
+    private static void rollback(JsonNode args, JsonGenerator out) throws Exception {
+        FileStoreTable table = open(args);
+        if (Args.has(args, "tag")) {
+            table.rollbackTo(Args.text(args, "tag"));
+        } else {
+            table.rollbackTo(args.get("snapshot").asLong());
+        }
         out.writeNull();
     }
 

@@ -1,0 +1,73 @@
+"""From a place to its store: a plain path or ``file:`` means this machine, ``s3:`` a bucket."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from ..errors import InvalidRequest, UnsupportedFeature
+from .base import Storage
+from .credentials import TokenSource
+from .local import LocalStorage
+from .options import StoreOptions
+from .s3 import SCHEMES, S3Storage, object_path
+
+_mutex = threading.Lock()
+_stores: dict[tuple[str, StoreOptions], S3Storage] = {}
+
+
+def normal_path(uri: str) -> str:
+    """The one way in which this place is written: an absolute path, or ``s3://bucket/key``.
+
+    Raises:
+        UnsupportedFeature: another scheme.
+        InvalidRequest: no path, one on another host, or one that leaves its folder.
+    """
+    parsed = urlparse(uri)
+    if parsed.scheme in SCHEMES:
+        place = object_path(uri.rstrip("/"))
+        return f"{parsed.scheme}://{place.bucket}/{place.key}".rstrip("/")
+    if parsed.scheme == "file" and parsed.netloc not in ("", "localhost"):
+        raise InvalidRequest("a file URI has three slashes", uri=uri)
+    if parsed.scheme in ("", "file"):
+        path = unquote(parsed.path) if parsed.scheme == "file" else uri
+        if not path.strip():
+            raise InvalidRequest("the path is empty", uri=repr(uri))
+        return str(Path(path).expanduser().absolute()).rstrip("/") or "/"
+    raise UnsupportedFeature("scheme is not supported", scheme=parsed.scheme, uri=uri)
+
+
+def is_remote(path: str) -> bool:
+    """Whether the path is in an object store."""
+    return urlparse(path).scheme in SCHEMES
+
+
+def open_with_tokens(path: str, options: StoreOptions, tokens: TokenSource) -> Storage:
+    """As `open_storage`, with credentials that are asked for again before they expire.
+
+    Raises:
+        StorageUnavailable: there are none.
+    """
+    normal = normal_path(path)
+    if not is_remote(normal):
+        return LocalStorage()
+    return S3Storage(object_path(normal).bucket, options, tokens=tokens)
+
+
+def open_storage(path: str, options: StoreOptions | None = None) -> Storage:
+    """The store that holds this path; one for each bucket and its options in a process.
+
+    Raises:
+        UnsupportedFeature, InvalidRequest: as `normal_path`.
+        StorageUnavailable: no client can be made.
+    """
+    normal = normal_path(path)
+    if not is_remote(normal):
+        return LocalStorage()
+    bucket, options = object_path(normal).bucket, options or StoreOptions()
+    with _mutex:
+        store = _stores.get((bucket, options))
+        if store is None:
+            store = _stores[bucket, options] = S3Storage(bucket, options)
+        return store

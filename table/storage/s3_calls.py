@@ -1,0 +1,248 @@
+"""One request to an S3 store: tried again while that may help, counted, its errors by name.
+
+Spec: the S3 API's error codes; what is worth another try is what AWS's own clients try again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.credentials import RefreshableCredentials
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import ConnectionError as NoConnection
+from botocore.session import Session as BotocoreSession
+from urllib3.exceptions import HTTPError
+
+from ..errors import FileMissing, StorageUnavailable, TableError, first_line
+from .credentials import TokenSource, with_token
+from .options import StoreOptions
+from .requests import REQUESTS
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+T = TypeVar("T")
+
+PAUSE_SECONDS = 0.05
+PAUSE_SECONDS_MAX = 5.0
+
+MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
+EXISTS = frozenset({"PreconditionFailed", "412"})
+TURNED_AWAY = frozenset({"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded"})
+"""Said before anything was done; a 503 of a proxy may come after."""
+
+THROTTLED = TURNED_AWAY | {"503", "429", "TooManyRequests", "ServiceUnavailable"}
+AGAIN = THROTTLED | {
+    "InternalError",
+    "500",
+    "502",
+    "504",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "IncompleteBody",
+    "BadDigest",
+    "ConditionalRequestConflict",
+    "409",
+    "OperationAborted",
+}
+REASONS = {
+    "NoSuchBucket": "the bucket does not exist",
+    "InvalidAccessKeyId": "the access key is unknown to the store",
+    "SignatureDoesNotMatch": "the secret key is wrong",
+    "AccessDenied": "access is denied",
+    "403": "access is denied",
+    "ExpiredToken": "the credentials have expired",
+    "InvalidToken": "the session token is not valid",
+    "RequestTimeTooSkewed": "the clocks of this machine and of the store differ too much",
+    "QuotaExceeded": "the store's quota is used up",
+}
+
+
+class LocalFailure(Exception):
+    """Something on this side failed inside a request; ``cause`` is to be raised as it is."""
+
+    def __init__(self, cause: TableError) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectPath:
+    """An object, or a prefix; ``path`` is how the caller wrote it."""
+
+    bucket: str
+    key: str
+    path: str
+
+
+class S3Calls:
+    """Requests of one client. Safe to use from any thread."""
+
+    def __init__(
+        self,
+        options: StoreOptions,
+        tokens: TokenSource | None = None,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.client: S3Client = make_client(options, tokens)
+        self._attempts = options.attempts
+        self._sleep = sleep
+
+    def call(self, operation: str, place: ObjectPath, action: Callable[[], T]) -> T:
+        """What ``action`` returns, which must be right to do twice.
+
+        Raises:
+            FileMissing: there is no such object.
+            StorageUnavailable: refused, or failed however often it was tried.
+        """
+        for attempt in range(self._attempts):
+            try:
+                return self.once(operation, place, action)
+            except (ClientError, BotoCoreError, HTTPError) as error:
+                if attempt + 1 == self._attempts or not worth_another_try(error):
+                    raise translated(error, operation, place) from error
+            self.pause(attempt)
+        raise AssertionError("unreachable: attempts are at least one")
+
+    def once(self, operation: str, place: ObjectPath, action: Callable[[], T]) -> T:
+        """One attempt, counted; errors as botocore has them."""
+        try:
+            done = action()
+        except LocalFailure as failure:
+            raise failure.cause from failure
+        except ClientError as error:
+            REQUESTS.count(place.bucket, operation, _outcome(code_of(error)))
+            raise
+        except (BotoCoreError, HTTPError):
+            REQUESTS.count(place.bucket, operation, "failed")
+            raise
+        REQUESTS.count(place.bucket, operation, "ok")
+        return done
+
+    def pause(self, attempt: int) -> None:
+        """Longer each time, and a random part of it: a crowd that was refused spreads out."""
+        most = min(PAUSE_SECONDS * 2**attempt, PAUSE_SECONDS_MAX)
+        self._sleep(most * (0.5 + random.random() / 2))
+
+
+def make_client(options: StoreOptions, tokens: TokenSource | None = None) -> S3Client:
+    """A client that tries nothing twice by itself.
+
+    Args:
+        tokens: credentials that expire, in place of those of the options.
+
+    Raises:
+        StorageUnavailable: the profile or its credentials cannot be had.
+    """
+    if tokens is not None:
+        options = with_token(options, tokens())
+    endpoint = options.endpoint or _environment_endpoint()
+    path_style = endpoint is not None if options.path_style is None else options.path_style
+    config = Config(
+        signature_version="s3v4",
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        connect_timeout=options.connect_seconds,
+        read_timeout=options.read_seconds,
+        max_pool_connections=options.in_flight + 8,
+        s3={"addressing_style": "path" if path_style else "auto"},
+        # Not every store knows the newer checksums; bodies carry an MD5 instead.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    try:
+        session = boto3.Session(
+            aws_access_key_id=None if tokens else options.access_key,
+            aws_secret_access_key=None if tokens else options.secret_key,
+            aws_session_token=None if tokens else options.session_token,
+            profile_name=options.profile,
+            region_name=options.region,
+            botocore_session=None if tokens is None else _renewing(tokens),
+        )
+        region = options.region or session.region_name or "us-east-1"
+        return session.client("s3", endpoint_url=endpoint, region_name=region, config=config)
+    except (BotoCoreError, ValueError) as error:
+        raise StorageUnavailable("no client for the store", reason=first_line(error)) from error
+
+
+def _renewing(tokens: TokenSource) -> BotocoreSession:
+    """A session whose credentials are asked for again shortly before they expire."""
+
+    def credentials() -> dict[str, object]:
+        token = tokens()
+        options = with_token(StoreOptions(), token)
+        expires = datetime.fromtimestamp(token.expires_at_millis / 1000, UTC)
+        return {
+            "access_key": options.access_key,
+            "secret_key": options.secret_key,
+            "token": options.session_token,
+            "expiry_time": expires.isoformat(),
+        }
+
+    session = BotocoreSession()
+    session._credentials = RefreshableCredentials.create_from_metadata(  # type: ignore[attr-defined]  # pyright: ignore
+        metadata=credentials(), refresh_using=credentials, method="catalog"
+    )
+    return session
+
+
+def _environment_endpoint() -> str | None:
+    found = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return found or None
+
+
+def code_of(error: Exception) -> str:
+    """The store's error code; for an answer without a body its HTTP status."""
+    return (
+        str(error.response.get("Error", {}).get("Code", ""))
+        if isinstance(error, ClientError)
+        else ""
+    )
+
+
+def worth_another_try(error: Exception) -> bool:
+    """Whether the same request may succeed a little later."""
+    if isinstance(error, ClientError):
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        return code_of(error) in AGAIN or status >= 500 or status == 429
+    return isinstance(error, (HTTPClientError, HTTPError, NoConnection, IncompleteReadError))
+
+
+def in_doubt(error: Exception) -> bool:
+    """Whether the request may have been carried out all the same."""
+    if isinstance(error, ClientError):
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        return status >= 500 and code_of(error) not in TURNED_AWAY
+    return not isinstance(error, NoConnection)
+
+
+def translated(
+    error: Exception, operation: str, place: ObjectPath
+) -> StorageUnavailable | FileMissing:
+    """The error by its name here."""
+    code = code_of(error)
+    if code in MISSING:
+        return FileMissing("file does not exist", action=operation, file=place.path)
+    reason = REASONS.get(code) or first_line(error)
+    return StorageUnavailable(f"cannot {operation}", reason=reason, file=place.path)
+
+
+def _outcome(code: str) -> str:
+    if code in THROTTLED:
+        return "throttled"
+    return "failed" if code in AGAIN else "refused"
+
+
+def md5(data: bytes) -> str:
+    """As the header has it; the store refuses a body that was garbled or cut on its way."""
+    return b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()

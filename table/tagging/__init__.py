@@ -1,0 +1,1 @@
+"""What is done to tags: made, replaced, renamed, deleted, expired, made automatically."""
