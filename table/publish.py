@@ -104,6 +104,8 @@ class UnderLock:
 
     def publish(self, place: Place, snapshot_id: int, content: bytes, base: bytes | None) -> bool:
         path = paths.snapshot_file(place.root, snapshot_id)
+        if place.storage.exists(path):
+            return False  # lost already: others need the lock more
         with self.lock.held(place.table) as hold:
             if base is not None and not _still_there(place, snapshot_id - 1, base):
                 return False

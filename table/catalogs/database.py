@@ -11,8 +11,9 @@ import os
 import socket
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from ..errors import StorageUnavailable, TableError, first_line
 from .address import Address, PostgresAddress, SqliteAddress, host_parameters
 
 IDLE_MILLIS_MAX = 60_000
+UNTRIED_MILLIS_MAX = 1_000
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 30
 SQLITE_BUSY_SECONDS = 10
@@ -67,8 +69,10 @@ class Database:
         self._now = now_millis
         self._dialect = dialect_of(address)
         self._guard = threading.Lock()
-        self._connection: Any = None
+        self._slot = _Slot()
         self._used = 0
+        # Who forgets to close gives back all the same, and is not warned by the driver.
+        weakref.finalize(self, self._slot.close)
 
     @property
     def kind(self) -> str:
@@ -98,17 +102,19 @@ class Database:
             DuplicateRow: a row with this key exists.
             StorageUnavailable: as `query`.
         """
+        if self._now() - self._used > UNTRIED_MILLIS_MAX:
+            self.query("SELECT 1")  # so that a connection that died idle is not found out now
         with self._guard:
             return self._run(sql, values).changed
 
     def close(self) -> None:
         """Give the connection back."""
         with self._guard:
-            self._drop()
+            self._slot.close()
 
     def _repeatable(self, sql: str, values: Sequence[object]) -> Answer:
         with self._guard:
-            fresh = self._connection is None
+            fresh = self._slot.connection is None
             try:
                 return self._run(sql, values)
             except StorageUnavailable:
@@ -123,33 +129,38 @@ class Database:
         except self._dialect.duplicate as error:
             raise DuplicateRow from error
         except self._dialect.failures as error:
-            self._drop()
+            self._slot.close()
             raise self._failure(error) from error
         except BaseException:
-            self._drop()  # interrupted in the middle: the answer to come would be the next one's
+            self._slot.close()  # interrupted: the answer to come would be the next one's
             raise
         self._used = self._now()
         return answer
 
     def _connected(self) -> Any:
-        if self._connection is not None and self._now() - self._used > IDLE_MILLIS_MAX:
-            self._drop()
-        if self._connection is None:
-            self._connection = self._dialect.connect()
-        return self._connection
-
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                connection.close()
-            except self._dialect.failures:
-                return
+        if self._now() - self._used > IDLE_MILLIS_MAX:
+            self._slot.close()
+        if self._slot.connection is None:
+            self._slot.connection = self._dialect.connect()
+        return self._slot.connection
 
     def _failure(self, error: Exception) -> TableError:
         return StorageUnavailable(
             "the catalog's database fails", database=self.place, reason=first_line(error)
         )
+
+
+class _Slot:
+    """Where a connection is, while there is one."""
+
+    def __init__(self) -> None:
+        self.connection: Any = None
+
+    def close(self) -> None:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error, psycopg.Error, OSError):
+                connection.close()
 
 
 def dialect_of(address: Address) -> Dialect:

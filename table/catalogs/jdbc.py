@@ -39,8 +39,8 @@ _PROPERTY_CHARACTERS = {"key": 255, "value": 1000}
 class JdbcCatalog(BaseCatalog):
     """Tables of one ``catalog-key`` in a database.
 
-    The lock table is held around every publish, always: Paimon does so where it has no other way
-    to be alone, and a lock that only some take is none.
+    ``lock`` is held around every publish, always: Paimon does so where it has no other way to be
+    alone, and a lock that only some take is none.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class JdbcCatalog(BaseCatalog):
         self.warehouse = normal_path(options.warehouse)
         self._key = options.key
         self._rows = Database(parse_address(options), self._world.now_millis)
-        self._lock = JdbcLock(
+        self.lock = JdbcLock(
             # Its own connection: a listing that takes long must not keep a lock from being freed.
             Database(parse_address(options), self._world.now_millis),
             options.key,
@@ -63,7 +63,7 @@ class JdbcCatalog(BaseCatalog):
             check_max_sleep=options.lock_check_max_sleep,
             acquire_timeout=options.lock_acquire_timeout,
         )
-        self._publisher: Publisher = UnderLock(self._lock)
+        self._publisher: Publisher = UnderLock(self.lock)
         self._ready = False
         self._guard = threading.Lock()
 
@@ -109,7 +109,7 @@ class JdbcCatalog(BaseCatalog):
 
     def close(self) -> None:
         self._rows.close()
-        self._lock.close()
+        self.lock.close()
 
     def _database(self) -> Database:
         """The database, with Paimon's tables in it."""
@@ -137,7 +137,7 @@ class JdbcCatalog(BaseCatalog):
         handle = self.handle(name)
         if not self._has_database(split_name(name)[0]):
             raise InvalidRequest("the database does not exist", table=name)
-        with self._lock.held(name):
+        with self.lock.held(name):
             if self._is_taken(name):
                 raise InvalidRequest("table exists already", table=name)
             path = paths.schema_file(handle.root, 0)

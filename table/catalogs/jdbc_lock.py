@@ -2,7 +2,7 @@
 
 A row says when it was taken and after how many seconds it is dead; then anybody may delete it. Two
 weaknesses of the protocol are kept away from our side. A holder that outlives its time would, by
-Java's rule, delete the next holder's row: ours bears a mark, and we delete no other. And the time
+Java's rule, delete the next holder's row: ours bears a stamp, and we delete no other. And the time
 of a row has no time zone, so a row of another zone may look dead while it is alive: we delete a row
 only after it stood there unchanged for a while before our own eyes, and always after its whole
 time of that.
@@ -52,7 +52,7 @@ class JdbcHold:
 
     lock: JdbcLock
     lock_id: str
-    mark: str
+    stamp: str
 
     def check(self) -> None:
         """Nothing, as long as the lock is still ours.
@@ -60,7 +60,7 @@ class JdbcHold:
         Raises:
             StorageUnavailable: it was taken from us, or its database fails.
         """
-        if not self.lock.is_ours(self.lock_id, self.mark):
+        if not self.lock.is_ours(self.lock_id, self.stamp):
             raise StorageUnavailable("the lock was lost while it was held", lock=self.lock_id)
 
 
@@ -101,20 +101,20 @@ class JdbcLock:
         """
         lock_id = f"{self._key}.{table}"
         self._prepare()
-        mark = self._acquire(lock_id)
+        stamp = self._acquire(lock_id)
         try:
-            yield JdbcHold(self, lock_id, mark)
+            yield JdbcHold(self, lock_id, stamp)
         finally:
-            self._release(lock_id, mark)
+            self._release(lock_id, stamp)
 
     def close(self) -> None:
         """Give the connection back."""
         self._database.close()
 
-    def is_ours(self, lock_id: str, mark: str) -> bool:
-        """Whether the row is there, and bears this mark."""
+    def is_ours(self, lock_id: str, stamp: str) -> bool:
+        """Whether the row is there, and bears this stamp."""
         sql = f"SELECT 1 FROM {LOCKS} WHERE lock_id = ? AND CAST(acquired_at AS VARCHAR) LIKE ?"
-        return bool(self._database.query(sql, lock_id, f"%.{mark}"))
+        return bool(self._database.query(sql, lock_id, f"%.{stamp}"))
 
     def _prepare(self) -> None:
         """The lock table is there, and without rows that we could not delete before."""
@@ -123,10 +123,10 @@ class JdbcLock:
             self._ready = True
         with self._guard:
             left = tuple(self._left)
-        for lock_id, mark in left:
-            self._delete(lock_id, mark)
+        for lock_id, stamp in left:
+            self._delete(lock_id, stamp)
             with self._guard:
-                self._left.discard((lock_id, mark))
+                self._left.discard((lock_id, stamp))
 
     # --- taking ---------------------------------------------------------------------------------
 
@@ -134,9 +134,9 @@ class JdbcLock:
         began = self._world.now_millis()
         sleep = FIRST_SLEEP_SECONDS
         while True:
-            mark = _mark()
-            if self._inserted(lock_id, mark):
-                return mark
+            stamp = _stamp()
+            if self._inserted(lock_id, stamp):
+                return stamp
             waited = self._world.now_millis() - began
             if waited > self._timeout_millis:
                 raise StorageUnavailable(
@@ -146,24 +146,38 @@ class JdbcLock:
                 self._world.sleep(min(sleep, self._max_sleep))
                 sleep *= 2
 
-    def _inserted(self, lock_id: str, mark: str) -> bool:
-        clock = _CLOCK[self._database.kind]
-        sql = (
-            f"INSERT INTO {LOCKS} (lock_id, acquired_at, expire_time_seconds) "
-            f"VALUES (?, {clock}, ?)"
-        )
-        fraction = mark if self._database.kind == "sqlite" else f"0.{mark} seconds"
+    def _inserted(self, lock_id: str, stamp: str) -> bool:
+        """Whether the row is ours now.
+
+        After a lost answer it may be there, where nobody else would remove it for minutes. So it is
+        deleted by its stamp, and if that can be done, the database is well enough to try again.
+        """
         try:
-            self._database.once(sql, lock_id, fraction, self._timeout_millis // 1000)
+            self._insert(lock_id, stamp)
         except DuplicateRow:
             return False
-        except StorageUnavailable:
-            # It may be there all the same, and nobody else would remove it for minutes.
-            self._release(lock_id, mark)
-            raise
+        except StorageUnavailable as error:
+            if not self._release(lock_id, stamp):
+                raise
+            try:
+                self._insert(lock_id, stamp)
+            except DuplicateRow:
+                return False
+            except StorageUnavailable:
+                self._release(lock_id, stamp)
+                raise error from None
         with self._guard:
             self._seen.pop(lock_id, None)
         return True
+
+    def _insert(self, lock_id: str, stamp: str) -> None:
+        clock = _CLOCK[self._database.kind]
+        fraction = stamp if self._database.kind == "sqlite" else f"0.{stamp} seconds"
+        self._database.once(
+            f"INSERT INTO {LOCKS} (lock_id, acquired_at, expire_time_seconds) "
+            f"VALUES (?, {clock}, ?)",
+            *(lock_id, fraction, self._timeout_millis // 1000),
+        )
 
     # --- rows of the dead -----------------------------------------------------------------------
 
@@ -210,20 +224,22 @@ class JdbcLock:
 
     # --- giving back ----------------------------------------------------------------------------
 
-    def _release(self, lock_id: str, mark: str) -> None:
+    def _release(self, lock_id: str, stamp: str) -> bool:
         """Delete our row. What was done under the lock stands, so a failure is no error: the row is
         deleted before the next lock is taken, or expires."""
         try:
-            self._delete(lock_id, mark)
+            self._delete(lock_id, stamp)
         except TableError:
             with self._guard:
-                self._left.add((lock_id, mark))
+                self._left.add((lock_id, stamp))
+            return False
+        return True
 
-    def _delete(self, lock_id: str, mark: str) -> None:
+    def _delete(self, lock_id: str, stamp: str) -> None:
         sql = f"DELETE FROM {LOCKS} WHERE lock_id = ? AND CAST(acquired_at AS VARCHAR) LIKE ?"
-        self._database.repeat(sql, lock_id, f"%.{mark}")
+        self._database.repeat(sql, lock_id, f"%.{stamp}")
 
 
-def _mark() -> str:
+def _stamp() -> str:
     """Six digits for behind the second; the last is no zero: PostgreSQL would not print it."""
     return f"{uuid.uuid4().int % 100_000:05d}{uuid.uuid4().int % 9 + 1}"

@@ -112,9 +112,9 @@ class RestCatalog(BaseCatalog):
 
     def tokens(self, name: str) -> TokenSource:
         """The table's own credentials, asked for again before they expire."""
+        path = self._table_path(*split_name(name)) + "/token"
         with self._guard:
             if name not in self._tokens:
-                path = self._table_path(*split_name(name)) + "/token"
                 self._tokens[name] = _Tokens(self._client, path, self._world.now_millis)
             return self._tokens[name].current
 

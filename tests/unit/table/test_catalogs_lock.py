@@ -251,8 +251,9 @@ class _Slow(Careless):
         self._locks = locks
 
     def exists(self, path: str) -> bool:
-        write_row(self._locks.folder, "DELETE FROM paimon_distributed_locks")
-        self._locks.foreign(age_seconds=0, expire_seconds=99)
+        if self._locks.rows():
+            write_row(self._locks.folder, "DELETE FROM paimon_distributed_locks")
+            self._locks.foreign(age_seconds=0, expire_seconds=99)
         return super().exists(path)
 
 
