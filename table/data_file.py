@@ -7,6 +7,7 @@ rows in silence. Whoever reads a data file reads it through here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 import polars as pl
@@ -23,6 +24,22 @@ from .manifest.entry import DataFile
 from .merge.rule import MergeRule
 from .schema import KIND, SEQUENCE, Field, TableSchema
 from .stats import group_bounds
+from .storage import Storage
+
+SOON_WHOLE_BYTES = 4 << 20
+"""Files up to this size are fetched whole before they are opened."""
+
+SOON_BYTES_MAX = 512 << 20
+"""More than this is not fetched ahead: then only what is behind the rows is."""
+
+
+def opened_soon(
+    storage: Storage, folder: str, files: Sequence[DataFile]
+) -> AbstractContextManager[None]:
+    """These files are opened inside, in any order; see `Storage.soon`."""
+    total = sum(min(file.size_bytes, SOON_WHOLE_BYTES) for file in files)
+    whole = SOON_WHOLE_BYTES if total <= SOON_BYTES_MAX else 0
+    return storage.soon([(paths.data_file(folder, f.name), f.size_bytes) for f in files], whole)
 
 
 class OpenFile:

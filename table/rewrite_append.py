@@ -12,6 +12,9 @@ from .decision import RewritePlan
 from .rewrite_part import PartContext, PartResult
 from .verify import AppendExpectation, check_append
 
+SOON_FILES = 256
+"""Read one after the other, so many are begun before the first of them is needed."""
+
 
 def rewrite_appended(context: PartContext, part: RewritePlan, written: list[str]) -> PartResult:
     """Write and verify.
@@ -25,9 +28,11 @@ def rewrite_appended(context: PartContext, part: RewritePlan, written: list[str]
 
     def joined() -> Iterator[pl.DataFrame]:
         nonlocal seen
-        for section in part.sections:
-            for run in section:
-                for _, frame in context.run(run, context.chunk_bytes(1)):
+        names = [name for section in part.sections for run in section for name in run]
+        for at in range(0, len(names), SOON_FILES):
+            few = names[at : at + SOON_FILES]
+            with context.soon(few):
+                for _, frame in context.run(few, context.chunk_bytes(1)):
                     seen += frame.height
                     expected.observe(frame)
                     yield frame

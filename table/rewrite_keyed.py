@@ -118,8 +118,10 @@ class _KeyedRewrite:
     def _merged(self) -> Iterator[pl.DataFrame]:
         with Beside() as checks:
             for section in self._part.sections:
-                with closing(ahead(slices(self._runs(section), self._rule))) as read:
-                    for frames in read:
+                names = [name for run in section for name in run]
+                read = closing(ahead(slices(self._runs(section), self._rule)))
+                with self._context.soon(names), read as sliced:
+                    for frames in sliced:
                         self._seen += sum(f.height for f in frames)
                         yield self._slice([self._unexpired(f) for f in frames], checks)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal
 
 import polars as pl
 
-from .data_file import read_columns
+from .data_file import opened_soon, read_columns
 from .deletes import Positions, Vectors
 from .errors import VerificationFailed
 from .evolution import project
@@ -78,6 +79,11 @@ class PartContext:
             )
             for frame in chunks:
                 yield file, frame
+
+    def soon(self, names: Sequence[str]) -> AbstractContextManager[None]:
+        """These inputs are opened inside."""
+        files = [self.files[name] for name in names]
+        return opened_soon(self.handle.storage, self.folder, files)
 
     def rows_due(self, names: Sequence[str]) -> int:
         """Rows that reading these files must yield."""

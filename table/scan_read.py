@@ -14,7 +14,7 @@ import polars as pl
 
 from . import paths
 from .compaction_rules import CompactionRules
-from .data_file import OpenFile
+from .data_file import OpenFile, opened_soon
 from .deletes import Vectors
 from .file_rows import RowsWanted, Sift, read_rows
 from .handle import TableHandle
@@ -33,6 +33,8 @@ from .schema import KIND, SEQUENCE, TableSchema
 from .vector_files import vectors_in
 
 SCAN_CHUNK_BYTES = 24 * 1024 * 1024
+SOON_FILES = 64
+"""Files that are begun together; whoever stops reading has asked for no more than these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +120,13 @@ class BucketReader:
             fields or schema.physical[:1], SCAN_CHUNK_BYTES, sift,
             self._head if sift is None else None,
         )  # fmt: skip
-        for file in part.files:
-            for frame in self._file(place, file, wanted):
-                rows = frame.filter(~is_retract()) if schema.keyed else frame
-                yield rows.select(self._needed) if self._needed else rows
+        few = SOON_FILES if self._head is None else 1
+        for at in range(0, len(part.files), few):
+            files = part.files[at : at + few]
+            with opened_soon(self._handle.storage, place.folder, files):
+                for frame in (f for file in files for f in self._file(place, file, wanted)):
+                    rows = frame.filter(~is_retract()) if schema.keyed else frame
+                    yield rows.select(self._needed) if self._needed else rows
 
     def _merged(self, place: _Place, part: Part, sift: Sift | None) -> Iterator[pl.DataFrame]:
         """Files that may hold the same keys."""
@@ -136,11 +141,12 @@ class BucketReader:
         engine = only_columns(engine, columns)
         lookup = CompactionRules.of(schema).lowest_level
         runs = [self._run(place, run, wanted, lookup=lookup) for run in part.runs]
-        for frames in slices(runs, rule):
-            feed = feed_of(frames, rule)
-            merge = merged_by_lookup if lookup else reduce_feed
-            rows = merge(feed, rule, engine).kept(drop_deletes=True)
-            yield rows.select(self._needed) if self._needed else rows
+        merge = merged_by_lookup if lookup else reduce_feed
+        files = [file for run in part.runs for file in run]
+        with opened_soon(self._handle.storage, place.folder, files):
+            for frames in slices(runs, rule):
+                rows = merge(feed_of(frames, rule), rule, engine).kept(drop_deletes=True)
+                yield rows.select(self._needed) if self._needed else rows
 
     def _run(
         self, place: _Place, files: Sequence[DataFile], wanted: RowsWanted, *, lookup: bool

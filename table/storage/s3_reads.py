@@ -59,7 +59,7 @@ class S3Ranges:
         self._pool = pool
         self._size = size_bytes
         self._pieces: list[_Piece] = []
-        self._tail = b""
+        self._tail = size_bytes
         self._local = _LocalFile(scratch.new_path(), size_bytes)
         self._mutex = threading.Lock()
 
@@ -73,10 +73,9 @@ class S3Ranges:
 
     def put_tail(self, data: bytes) -> None:
         """The end of the object, which is kept for as long as it is read."""
-        self._tail = data
-        begin = self._size - len(data)
-        self._local.write(begin, data)
-        self._pieces.append(_Piece(begin, self._size, _done()))
+        self._tail = self._size - len(data)
+        self._local.write(self._tail, data)
+        self._pieces.append(_Piece(self._tail, self._size, _done()))
 
     def fetch(self, ranges: Sequence[Range], ahead: Sequence[Range] = ()) -> None:
         with self._mutex:
@@ -101,21 +100,20 @@ class S3Ranges:
 
         The local file is replaced by a new one: whoever reads the old one still can.
         """
-        tail = self._size - len(self._tail)
-        behind = [p for p in self._pieces if p.end <= begin and p.begin < tail]
+        behind = [p for p in self._pieces if p.end <= begin and p.begin < self._tail]
         if sum(p.end - p.begin for p in behind) <= KEPT_BYTES:
             return
         for piece in self._pieces:
             with suppress(Exception):  # what failed is not kept, and is asked for again
                 piece.coming.result()
         old, self._local = self._local, _LocalFile(self._scratch.new_path(), self._size)
-        kept = [
-            p for p in self._pieces if p.end > begin and p.begin < tail and _succeeded(p.coming)
+        self._pieces = [
+            p
+            for p in self._pieces
+            if (p.end > begin or p.begin >= self._tail) and _succeeded(p.coming)
         ]
-        self._pieces = kept
-        for piece in kept:
+        for piece in self._pieces:
             self._local.copy(old, piece.begin, piece.end)
-        self.put_tail(self._tail)
         old.remove()
 
 
@@ -145,38 +143,42 @@ def _without(begin: int, end: int, pieces: Sequence[_Piece]) -> list[Range]:
 
 
 class _LocalFile:
-    """A file of the scratch folder; gone when nobody refers to it any more."""
+    """A file of the scratch folder; gone when nobody refers to it any more.
+
+    It is not held open: thousands of them may wait to be read.
+    """
 
     def __init__(self, path: str, size_bytes: int) -> None:
         self.path = path
         try:
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            os.ftruncate(self._handle, size_bytes)
+            with open(path, "xb") as file:
+                file.truncate(size_bytes)
         except OSError as error:
             raise scratch_failed(error, path) from error
-        self._finalizer = weakref.finalize(self, _remove, path, self._handle)
+        self._finalizer = weakref.finalize(self, _remove, path)
 
     def write(self, at: int, data: bytes | memoryview) -> None:
-        view = memoryview(data)
         try:
-            while view:
-                written = os.pwrite(self._handle, view, at)
-                at, view = at + written, view[written:]
+            with open(self.path, "r+b", buffering=0) as file:
+                file.seek(at)
+                view = memoryview(data)
+                while view:
+                    view = view[file.write(view) :]
         except OSError as error:
             raise scratch_failed(error, self.path) from error
 
     def copy(self, other: _LocalFile, begin: int, end: int) -> None:
         """These bytes of the other one."""
-        for at in range(begin, end, _BLOCK_BYTES):
-            self.write(at, os.pread(other._handle, min(_BLOCK_BYTES, end - at), at))
+        with open(other.path, "rb") as file:
+            file.seek(begin)
+            for at in range(begin, end, _BLOCK_BYTES):
+                self.write(at, file.read(min(_BLOCK_BYTES, end - at)))
 
     def remove(self) -> None:
         self._finalizer()
 
 
-def _remove(path: str, handle: int) -> None:
-    with suppress(OSError):
-        os.close(handle)
+def _remove(path: str) -> None:
     with suppress(OSError):
         os.unlink(path)
 
