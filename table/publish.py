@@ -42,6 +42,10 @@ class Publisher(Protocol):
         """
         ...
 
+    def quiet(self, place: Place) -> AbstractContextManager[None]:
+        """As `alone` where there is a lock; else nothing: for what is right beside others, too."""
+        ...
+
     def alone(self, place: Place) -> AbstractContextManager[None]:
         """While inside, nobody publishes who takes the same lock; where there is none, nothing."""
         ...
@@ -91,6 +95,9 @@ class ByCreation:
             )
         return place.storage.create(path, content)
 
+    def quiet(self, place: Place) -> AbstractContextManager[None]:
+        return _Nothing()
+
     def alone(self, place: Place) -> AbstractContextManager[None]:
         return _Nothing()
 
@@ -114,6 +121,9 @@ class UnderLock:
             if not place.storage.exclusive(path):
                 hold.check()  # the store was slow, perhaps slower than the lock's life
             return place.storage.create(path, content)
+
+    def quiet(self, place: Place) -> AbstractContextManager[None]:
+        return self.alone(place)
 
     @contextmanager
     def alone(self, place: Place) -> Generator[None]:

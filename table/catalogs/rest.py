@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from urllib.parse import unquote, urlsplit
@@ -239,6 +239,10 @@ class ThroughServer:
             if error.context.get("status") == 409:  # what it collided with may be our own
                 raise StorageUnavailable(error.message, **error.context) from error
             raise
+
+    def quiet(self, place: Place) -> AbstractContextManager[None]:
+        """Nothing: the server has no lock to lend."""
+        return nullcontext()
 
     def alone(self, place: Place) -> AbstractContextManager[None]:
         """There is no way to keep others from committing to the server."""

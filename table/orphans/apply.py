@@ -82,7 +82,7 @@ class _Applier:
         left = self._old_enough(plan.files)
         gone = [left.clear()]
         while left.height:
-            with handle.publisher.alone(handle.place):
+            with handle.publisher.quiet(handle.place):
                 left = self._unused(left)
                 batch, left = left.head(BATCH), left.slice(BATCH)
                 self._delete(batch["path"])

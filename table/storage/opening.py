@@ -10,11 +10,11 @@ from ..errors import InvalidRequest, UnsupportedFeature
 from .base import Storage
 from .credentials import TokenSource
 from .local import LocalStorage
+from .object_path import SCHEMES, object_path
 from .options import StoreOptions
-from .s3 import SCHEMES, S3Storage, object_path
 
 _mutex = threading.Lock()
-_stores: dict[tuple[str, StoreOptions], S3Storage] = {}
+_stores: dict[tuple[str, StoreOptions], Storage] = {}
 
 
 def normal_path(uri: str) -> str:
@@ -52,7 +52,7 @@ def open_with_tokens(path: str, options: StoreOptions, tokens: TokenSource) -> S
     normal = normal_path(path)
     if not is_remote(normal):
         return LocalStorage()
-    return S3Storage(object_path(normal).bucket, options, tokens=tokens)
+    return _bucket(object_path(normal).bucket, options, tokens)
 
 
 def open_storage(path: str, options: StoreOptions | None = None) -> Storage:
@@ -69,5 +69,12 @@ def open_storage(path: str, options: StoreOptions | None = None) -> Storage:
     with _mutex:
         store = _stores.get((bucket, options))
         if store is None:
-            store = _stores[bucket, options] = S3Storage(bucket, options)
+            store = _stores[bucket, options] = _bucket(bucket, options)
         return store
+
+
+def _bucket(bucket: str, options: StoreOptions, tokens: TokenSource | None = None) -> Storage:
+    """Its client is only imported by those who need it: that takes longer than all else here."""
+    from .s3 import S3Storage
+
+    return S3Storage(bucket, options, tokens=tokens)

@@ -9,7 +9,6 @@ Spec: format §13.1; the S3 API.
 
 from __future__ import annotations
 
-import re
 import threading
 import uuid
 from collections.abc import Generator, Iterator, Sequence
@@ -24,11 +23,11 @@ from urllib3.exceptions import HTTPError
 from ..errors import FileMissing, InvalidRequest, StorageUnavailable
 from .base import FileStatus
 from .credentials import TokenSource, with_token
+from .object_path import ObjectPath, object_path
 from .options import StoreOptions
 from .requests import REQUESTS
 from .s3_calls import (
     EXISTS,
-    ObjectPath,
     S3Calls,
     code_of,
     in_doubt,
@@ -43,29 +42,10 @@ from .scratch import Scratch
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
-SCHEMES = ("s3", "s3a", "s3n")
 DELETE_MAX = 1000
 """Keys of one request, by the API."""
 
 PROBE_PREFIX = ".desilt-probe-"
-_URI = re.compile(
-    r"(?P<scheme>s3[an]?)://(?P<bucket>[A-Za-z0-9][A-Za-z0-9._-]{1,62})(/(?P<key>.*))?"
-)
-
-
-def object_path(path: str) -> ObjectPath:
-    """The object that the path names.
-
-    Raises:
-        InvalidRequest: another scheme, no bucket, or a path that would mean another place on disk.
-    """
-    matched = _URI.fullmatch(path)
-    if matched is None:
-        raise InvalidRequest("not a path of an object store", path=path)
-    key = matched["key"] or ""
-    if any(part in (".", "..") for part in key.split("/")) or "//" in f"/{key}" or "\0" in key:
-        raise InvalidRequest("the path leaves its folder", path=path)
-    return ObjectPath(matched["bucket"], key, path)
 
 
 class S3Storage:

@@ -11,7 +11,6 @@ import random
 import time
 from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,6 +24,7 @@ from urllib3.exceptions import HTTPError
 
 from ..errors import FileMissing, StorageUnavailable, TableError, first_line
 from .credentials import TokenSource, with_token
+from .object_path import ObjectPath
 from .options import StoreOptions
 from .requests import REQUESTS
 
@@ -74,15 +74,6 @@ class LocalFailure(Exception):
     def __init__(self, cause: TableError) -> None:
         super().__init__(cause)
         self.cause = cause
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectPath:
-    """An object, or a prefix; ``path`` is how the caller wrote it."""
-
-    bucket: str
-    key: str
-    path: str
 
 
 class S3Calls:

@@ -16,8 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ..errors import StorageUnavailable
+from .object_path import ObjectPath
 from .requests import REQUESTS
-from .s3_calls import LocalFailure, ObjectPath, S3Calls
+from .s3_calls import LocalFailure, S3Calls
 from .scratch import Scratch, scratch_failed
 
 FIRST_BYTES = 256 << 10

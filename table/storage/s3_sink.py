@@ -15,8 +15,9 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from ..errors import FileMissing, StorageUnavailable, TableError
+from .object_path import ObjectPath
 from .requests import REQUESTS
-from .s3_calls import ObjectPath, S3Calls, md5
+from .s3_calls import S3Calls, md5
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

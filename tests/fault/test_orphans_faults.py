@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -185,6 +185,9 @@ def test_under_a_lock_nobody_publishes_between_the_look_and_the_deletion() -> No
             held.append(place.table)
             yield
             held.append("released")
+
+        def quiet(self, place: Place) -> AbstractContextManager[None]:
+            return self.alone(place)
 
     handle = replace(graph.handle, publisher=Lock())
     seen: list[int] = []
