@@ -103,7 +103,7 @@ def merge_manifests(
             merged.append(group[0])
             continue
         out = roller()
-        out.add(cancel(pl.concat([reader.whole(m.name) for m in group])))
+        out.add(cancel(pl.concat(list(reader.wholes([m.name for m in group])))))
         merged += out.finish()
     return tuple(merged)
 

@@ -7,7 +7,7 @@ between: a gap, an OVERWRITE, a replaced snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,7 +28,7 @@ from .manifest.entry import (
 from .manifest.fold import fold
 from .manifest.index import DELETION_VECTORS, IndexEntry, read_index_manifest
 from .snapshot import Snapshot
-from .storage import read_many
+from .storage import read_many, read_those_there
 
 
 class PartitionChoice(Protocol):
@@ -97,6 +97,32 @@ class MetadataReader:
         """Entries of a manifest with statistics; not remembered."""
         return self._read(name, stats=True)
 
+    def wholes(self, names: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """As `whole`, of each in turn; many are read at a time."""
+        files = [paths.manifest_file(self._handle.root, name) for name in names]
+        for path, data in zip(files, read_many(self._handle.storage, files), strict=True):
+            yield read_manifest(data, path, stats=True)
+
+    def read_ahead(self, snapshots: Sequence[Snapshot]) -> None:
+        """Have the deltas of these snapshots there, read side by side; what is gone is left out."""
+        if self._handle.storage.in_flight <= 1:
+            return
+        wanted = [
+            s.delta_manifest_list for s in snapshots if s.delta_manifest_list not in self._lists
+        ]
+        for name, path, data in self._those_there(wanted):
+            self._lists[name] = read_manifest_list(data, path)
+        lists = (self._lists.get(s.delta_manifest_list, ()) for s in snapshots)
+        names = dict.fromkeys(m.name for metas in lists for m in metas if m.name not in self._slim)
+        for name, path, data in self._those_there(list(names)):
+            self._slim[name] = read_manifest(data, path, stats=False)
+
+    def _those_there(self, names: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
+        """(Name, path, content) of metadata files that exist."""
+        files = [paths.manifest_file(self._handle.root, name) for name in names]
+        found = zip(names, files, read_those_there(self._handle.storage, files), strict=True)
+        return ((name, path, data) for name, path, data in found if data is not None)
+
     def delta(self, snapshot: Snapshot) -> pl.DataFrame:
         """What the snapshot itself changed, slim."""
         metas = self.manifest_list(snapshot.delta_manifest_list)
@@ -135,12 +161,11 @@ class MetadataReader:
         place = ["partition", "bucket", "level", "name"]
         names = live.get_column("name")
         added = (pl.col("kind") == EntryKind.ADD) & pl.col("name").is_in(names.implode())
+        # Manifests that were not read for the live files hold none of them.
+        read = ((m.name, self._slim.get(m.name)) for m in self.manifests(snapshot))
+        holding = [n for n, slim in read if slim is not None and slim.filter(added).height]
         found = [pl.DataFrame(schema=ENTRY_SCHEMA)]
-        for meta in self.manifests(snapshot):
-            # Manifests that were not read for the live files hold none of them.
-            slim = self._slim.get(meta.name)
-            if slim is not None and slim.filter(added).height:
-                found.append(self.whole(meta.name).filter(added))
+        found += (whole.filter(added) for whole in self.wholes(holding))
         stats = pl.concat(found).select(*place, *STATS_COLUMNS)
         stats = stats.unique(place, keep="last", maintain_order=True)
         joined = live.join(stats, on=place, how="inner", maintain_order="left")
@@ -166,10 +191,10 @@ class MetadataReader:
             & pl.col("name").is_in(list(names))
         )
         live = self.live(snapshot).filter(wanted).select("name", "level")
+        names_of = (m.name for m in self.manifests(snapshot))
+        holding = [name for name in names_of if self.slim(name).filter(wanted).height]
         found = [pl.DataFrame(schema=ENTRY_SCHEMA)]
-        for meta in self.manifests(snapshot):
-            if self.slim(meta.name).filter(wanted).height:
-                found.append(self.whole(meta.name).filter(wanted))
+        found += (whole.filter(wanted) for whole in self.wholes(holding))
         entries = pl.concat(found).join(
             live, on=["name", "level"], how="semi", maintain_order="left"
         )

@@ -41,6 +41,7 @@ from .schema import TableSchema
 from .since_full import Key, SinceFull
 from .snapshot import Snapshot
 from .spend import Spend
+from .storage import side_by_side
 from .supported import check_table
 
 # So long a changed option, or a snapshot that took another's place and id, may go unnoticed. What
@@ -71,6 +72,10 @@ class _Derived:
     packable_files: int
     packable_bytes: int
     vector_rows: int
+
+
+READ_AHEAD = 256
+"""Snapshots whose deltas are asked for together."""
 
 
 class TableObserver:
@@ -192,7 +197,8 @@ class TableObserver:
                 self._schema = None
                 self._load_schema()
             first = self._snapshot.id + 1 if same else self._snapshot.id
-        between = [store.find(i) for i in range(min(first, latest.id), latest.id)]
+        ids = range(min(first, latest.id), latest.id)
+        between = side_by_side(store.find, ids, self.handle.storage.in_flight)
         return [*(s for s in between if s is not None), latest]
 
     def _has(self, schema: TableSchema | None) -> bool:
@@ -203,7 +209,9 @@ class TableObserver:
             return False
 
     def _account_all(self, fresh: Sequence[Snapshot]) -> Iterator[pl.DataFrame]:
-        for snapshot in fresh:
+        for at, snapshot in enumerate(fresh):
+            if at % READ_AHEAD == 0:
+                self.reader.read_ahead(fresh[at : at + READ_AHEAD])
             try:
                 yield self._account(snapshot)
             except FileMissing:

@@ -13,6 +13,7 @@ from ..errors import CommitConflict, FileMissing
 from ..handle import TableHandle
 from ..retention import Retention
 from ..snapshot import Snapshot
+from ..storage import side_by_side
 from .files import REMOVED_SCHEMA, removed_files
 from .names import NameReader
 from .range import Bound, InUse, Range, changelog_range, every_changelog, snapshot_range
@@ -66,6 +67,12 @@ class CandidateFinder:
             self._read[snapshot_id] = self._handle.snapshots.find(snapshot_id)
         return self._read[snapshot_id]
 
+    def read_ahead(self, ids: Sequence[int]) -> None:
+        """Have these snapshots there, read side by side."""
+        missing = [i for i in ids if i not in self._read]
+        find, width = self._handle.snapshots.find, self._handle.storage.in_flight
+        self._read.update(zip(missing, side_by_side(find, missing, width), strict=True))
+
     def _time(self, snapshot_id: int) -> int | None:
         found = self.snapshot(snapshot_id)
         return None if found is None else found.time_millis
@@ -91,6 +98,7 @@ class CandidateFinder:
 
     def _of(self, found: Range) -> Candidates:
         until = max(i for i in self.ids if i <= found.until)
+        self.read_ahead([i for i in self.ids if found.earliest <= i <= until])
         end = self.snapshot(until)
         if end is None:
             raise CommitConflict("a snapshot went away", snapshot_id=until)
@@ -100,6 +108,8 @@ class CandidateFinder:
         # The first one's delta was dealt with when the snapshot before it went.
         deltas = [*members[1:], end] if members else []
         appended = not self._decoupled or self._retention.produces_changelog
+        if self._handle.storage.in_flight > 1:
+            self._names.read_ahead(deltas)
         try:
             removed = removed_files(self._names, deltas, gone_before=until, appended=appended)
         except FileMissing as error:

@@ -108,6 +108,18 @@ class NameReader:
             self._changed[manifest_list] = pl.concat([empty, *parts]).unique()
         return self._changed[manifest_list]
 
+    def changed_ahead(self, manifest_lists: Iterable[str]) -> None:
+        """Read what `changed_names` will ask of these lists, as `read_ahead` does."""
+        lists = [n for n in dict.fromkeys(manifest_lists) if n not in self._changed]
+        known = {name: self._lists[name] for name in lists if name in self._lists}
+        asked = dict.fromkeys(line.name for lines in known.values() for line in lines)
+        entries = {name: frame for name, frame in self.entries_of(list(asked)) if frame is not None}
+        for name, lines in known.items():
+            if all(line.name in entries for line in lines):
+                parts = [entries[line.name]["name"] for line in lines]
+                empty = pl.Series("name", [], pl.String())
+                self._changed[name] = pl.concat([empty, *parts]).unique()
+
     def metadata(self, snapshot: Snapshot, *, changelog: bool) -> Iterator[str]:
         """Names of every metadata and index file that the snapshot needs.
 

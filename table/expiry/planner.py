@@ -141,6 +141,7 @@ class _Planner:
 
     def _asked(self, snapshots: Candidates, changelogs: Candidates | None) -> ExpiryPlan:
         until, find = snapshots.range.until, self._finder.snapshot
+        self._finder.read_ahead([i for i in self._finder.ids if i >= until])
         kept = [s for i in self._finder.ids if i >= until and (s := find(i)) is not None]
         chain = kept_chain(self._handle.root, kept)
         holders = read_holders(self._handle, chain, changelogs=not self._decoupled)

@@ -73,9 +73,19 @@ class ReachReader:
             FileMissing: one of them names a file that is gone; it is named as ``holder``.
         """
         parts = [pl.DataFrame(schema=HELD_SCHEMA)]
+        if self._handle.storage.in_flight > 1:
+            self._read_ahead(holders)
         if self._wanted.height:
             parts += self._data(holders)
         return Reach(pl.concat(parts).unique(), frozenset(self._metadata(holders)))
+
+    def _read_ahead(self, holders: Holders) -> None:
+        """What the following asks for one by one."""
+        self._names.read_ahead(holder.snapshot for holder in holders.all())
+        if self._wanted.height:
+            chains = (holders.kept, *holders.branches)
+            deltas = (h.snapshot.delta_manifest_list for chain in chains for h in chain[1:])
+            self._names.changed_ahead(deltas)
 
     # --- data files -----------------------------------------------------------------------------
 
