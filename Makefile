@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := build/.venv-stamp
 
-.PHONY: check test demo bench duel soak fmt lint types setup setup-peers setup-tools setup-servers \
+.PHONY: check test demo bench duel duel-s3 soak fmt lint types setup setup-peers setup-tools setup-servers \
 	build clean
 
 check: lint types test
@@ -52,6 +52,10 @@ bench: setup-peers
 
 duel: setup-peers
 	PYTHONSAFEPATH=1 PYTHONPATH=tests $(BIN)/python -m bench.duel --seconds $(or $(SECONDS),300)
+
+duel-s3: setup
+	PYTHONSAFEPATH=1 PYTHONPATH=tests $(BIN)/python -m bench.duel_s3 --seconds $(or $(SECONDS),300) \
+		$(if $(KIND),--kind $(KIND))
 
 soak: setup-peers
 	PYTHONSAFEPATH=1 PYTHONPATH=tests $(BIN)/python -m bench.soak --seconds $(or $(SECONDS),600) \
