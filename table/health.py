@@ -11,7 +11,6 @@ import polars as pl
 
 from .options import TableOptions
 from .schema import TableSchema
-from .snapshot import Snapshot
 
 HEALTH_SCHEMA: dict[str, pl.DataType] = {
     "table": pl.String(),
@@ -119,12 +118,14 @@ AGES = ("oldest_level0_age_seconds", "full_age_seconds")
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A health frame, when it was made, and from what: nothing of it but its ages changes since."""
+    """A health frame, when it was made, and from what: nothing of it but its ages changes since.
+
+    ``made_from``: the snapshot and the schema, which are compared by identity.
+    """
 
     frame: pl.DataFrame
     now_millis: int
-    snapshot: Snapshot | None = None
-    schema: TableSchema | None = None
+    made_from: tuple[object, object] = (None, None)
     _settled: bool = field(init=False)
     """Whether its ages just grow: one of 0 may have been a negative one."""
 
@@ -132,11 +133,9 @@ class Health:
         least = self.frame.select(pl.min_horizontal(pl.col(AGES).min())).item()
         object.__setattr__(self, "_settled", least is None or least > 0)
 
-    def stands(
-        self, snapshot: Snapshot | None, schema: TableSchema | None, now_millis: int
-    ) -> bool:
+    def stands(self, made_from: tuple[object, object], now_millis: int) -> bool:
         """Whether it was made from these very objects, and is only older at that moment."""
-        same = self.snapshot is snapshot and self.schema is schema
+        same = all(a is b for a, b in zip(self.made_from, made_from, strict=True))
         later = now_millis == self.now_millis or (self._settled and now_millis > self.now_millis)
         return same and later
 

@@ -46,9 +46,9 @@ from .snapshot import Snapshot
 from .spend import Spend
 from .supported import check_table
 
-# A changed option, a dropped table, or a snapshot that took another's place and id goes unnoticed for
-# so long and so many looks, but never longer than the last. What is planned meanwhile is checked
-# when it is committed.
+# A changed option, a dropped table, or a snapshot that took another's place and id goes unnoticed
+# for so long and so many looks, but never longer than the last. What is planned meanwhile is
+# checked when it is committed.
 DOUBT_SECONDS = 30.0
 DOUBT_LOOKS = 8
 DOUBT_SECONDS_MAX = 600.0
@@ -269,11 +269,11 @@ class TableObserver:
     def measured(self, now_millis: int) -> Health:
         """The same as it was when it was made: the very same record while nothing has changed."""
         with naming(self.handle.name):
-            known = self._health
-            if known is None or not known.stands(self._snapshot, self._schema, now_millis):
+            known, made_from = self._health, (self._snapshot, self._schema)
+            if known is None or not known.stands(made_from, now_millis):
                 facts = BucketFacts(self._live, self._added, self._per_bucket())
                 frame = health_frame(facts, self.schema, self.handle.name, now_millis=now_millis)
-                known = self._health = Health(frame, now_millis, self._snapshot, self._schema)
+                known = self._health = Health(frame, now_millis, made_from)
             return known
 
     def _per_bucket(self) -> pl.DataFrame:

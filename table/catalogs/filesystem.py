@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 from .. import paths
 from ..errors import InvalidRequest
@@ -61,9 +62,9 @@ class FilesystemCatalog(BaseCatalog):
             return has_schema(self.storage, table_root(self.warehouse, database, table))
 
         with ThreadPoolExecutor(self.storage.in_flight, thread_name_prefix="tables") as pool:
-            return [
-                name for name, is_one in zip(names, pool.map(found, names), strict=True) if is_one
-            ]
+            # Each in a copy of this context: what it asks is counted where ours is.
+            asked = [pool.submit(copy_context().run, found, name) for name in names]
+            return [name for name, answer in zip(names, asked, strict=True) if answer.result()]
 
     def handle(self, name: str) -> TableHandle:
         root = table_root(self.warehouse, *split_name(name))
