@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import cast
 
+import polars as pl
 import pytest
 from support.daemon_fakes import START, FakeObserver, FakeTable, World
 
@@ -18,7 +19,7 @@ from desilt.daemon.clock import ManualClock, SystemClock
 from desilt.daemon.config_catalog import CatalogConfig
 from desilt.daemon.crew import HANGING_MAX, Crew
 from desilt.daemon.engine import LOCAL_WIDTH, Rewriter, TableEngine
-from desilt.daemon.journal import Journal
+from desilt.daemon.journal import Journal, Spend
 from desilt.daemon.listen import (
     CatalogFailed,
     FleetLooked,
@@ -59,8 +60,15 @@ def last(world: World) -> FleetLooked:
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fakes that cost little: nothing is saved, and all tables share a frame."""
     frame = FakeObserver(FakeTable("db.t", {0: 6}))._frame()  # pyright: ignore[reportPrivateUsage]
-    monkeypatch.setattr(Journal, "save_spend", lambda *_: None)
-    monkeypatch.setattr(FakeObserver, "_frame", lambda _: frame)
+
+    def save_nothing(_journal: Journal, _path: str, _spend: Spend) -> None:
+        return
+
+    def shared(_observer: FakeObserver) -> pl.DataFrame:
+        return frame
+
+    monkeypatch.setattr(Journal, "save_spend", save_nothing)
+    monkeypatch.setattr(FakeObserver, "_frame", shared)
 
 
 @pytest.mark.usefixtures("light")
