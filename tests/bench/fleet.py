@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -66,7 +66,7 @@ def timed(work: Callable[[], object]) -> Answer:
 
 
 @contextmanager
-def watching(folder: Path) -> Iterator[App]:
+def watching(folder: Path) -> Generator[App]:
     """The daemon without workers and server."""
     journal = Journal(folder.parent / "state.db")
     rewriter: Rewriter = None  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
