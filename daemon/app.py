@@ -103,7 +103,13 @@ class App:
         journal, clock, listener = parts.journal, parts.clock, parts.listener
         self._settlement = Settlement(journal, clock, listener)
         self._fleet = Fleet(
-            parts.catalogs, parts.engine, self._settlement, journal, clock, listener, options.pace
+            parts.catalogs,
+            parts.engine,
+            self._settlement,
+            journal,
+            clock,
+            listener,
+            pace=options.pace,
         )
         self._book = RuleBook(parts.rules)
         self._sweeper = Sweeper(parts.engine, journal, clock, listener)

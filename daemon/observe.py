@@ -161,6 +161,7 @@ class Fleet:
         journal: Journal,
         clock: Clock,
         listener: Listener,
+        *,
         pace: Pace | None = None,
     ) -> None:
         self._catalogs = catalogs
