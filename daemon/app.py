@@ -1,7 +1,8 @@
 """The running daemon: looks, decides, acts, again and again.
 
-A *tick* looks at every table, judges all buckets, and starts what the budgets allow; then it offers
-the tables to expiry, which goes on beside all that (`expiry.py`). A task that
+A *tick* looks at the tables whose turn it is, for as long as an interval at the most, judges all
+buckets, and starts what the budgets allow; then it offers the tables to expiry, which goes on
+beside all that (`expiry.py`). A task that
 ends makes its table looked at and judged at once, and starts what waits next, so that between two
 ticks work goes on as fast as it can.
 
@@ -17,7 +18,7 @@ import threading
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import Executor as Pool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from ..policies.admit import Admission, BucketKey, Budget, Proposal, Standing, plan_admission
@@ -31,6 +32,7 @@ from .journal import Journal
 from .listen import (
     BacklogMeasured,
     DaemonDrained,
+    FleetLooked,
     Listener,
     PolicyFailed,
     TaskDeferred,
@@ -39,8 +41,8 @@ from .listen import (
     TickFinished,
 )
 from .logs import describe
-from .observe import Fleet, Watched
-from .plan import Rule, TableFacts, judge
+from .observe import Fleet, Pace, Watched
+from .plan import Rule, RuleBook, judge_frame
 from .settle import Settlement
 from .sweep import Sweeper
 from .task import Finished, Outcome, Task
@@ -48,6 +50,8 @@ from .upkeep import Upkeep
 
 # /healthz: a tick that runs for longer than this hangs; a storage call has shorter time-outs.
 TICK_SECONDS_MAX = 600.0
+# So much of that the looks may take, however rare ticks are.
+LOOK_SECONDS_MAX = TICK_SECONDS_MAX / 2
 # How many ended tasks /tasks shows.
 RECENT_TASKS = 100
 
@@ -60,6 +64,12 @@ class AppOptions:
     memory_bytes: int
     tick_seconds: float | None
     expire_seconds: float = EXPIRE_SECONDS
+    pace: Pace = field(default_factory=Pace)
+
+    @property
+    def look_seconds(self) -> float:
+        """How long the looks of a tick may take."""
+        return min(self.tick_seconds or LOOK_SECONDS_MAX, LOOK_SECONDS_MAX)
 
     @property
     def task_memory_bytes(self) -> int:
@@ -94,8 +104,15 @@ class App:
         journal, clock, listener = parts.journal, parts.clock, parts.listener
         self._settlement = Settlement(journal, clock, listener)
         self._fleet = Fleet(
-            parts.catalogs, parts.engine, self._settlement, journal, clock, listener
+            parts.catalogs,
+            parts.engine,
+            self._settlement,
+            journal,
+            clock,
+            listener,
+            pace=options.pace,
         )
+        self._book = RuleBook(parts.rules)
         self._sweeper = Sweeper(parts.engine, journal, clock, listener)
         self._executor = Executor(parts.engine, journal, clock, listener)
         self._expirer = Expirer(
@@ -110,6 +127,7 @@ class App:
         self._draining = False
         self._tick_started: float | None = None
         self._tick_finished: float | None = None
+        self._seen = False
 
     def tick(self) -> None:
         """Look at everything once and start what is due. Never raises."""
@@ -127,6 +145,7 @@ class App:
             self._tell(TickFinished(tables, changed, due, began, seconds))
         finally:
             self._tick_started, self._tick_finished = None, self._clock.monotonic()
+            self._seen = self._seen or self._fleet.complete
 
     def drain(self, limit_seconds: float) -> bool:
         """Start nothing more and wait for what runs; whether all of it ended in time."""
@@ -159,8 +178,8 @@ class App:
 
     @property
     def ready(self) -> bool:
-        """Every table was looked at once, and nothing ends."""
-        return self._tick_finished is not None and not self._draining
+        """Every table was looked at once, or hangs, and nothing ends."""
+        return self._seen and not self._draining
 
     def status(self) -> dict[str, object]:
         """What runs, waits, is held and was done lately; plain data for /tasks."""
@@ -204,30 +223,30 @@ class App:
         }
 
     def _look(self) -> tuple[int, int]:
-        """Sweep, discover, look at every table, judge; (tables, those that changed)."""
+        """Sweep, discover, look, judge; (tables, those that changed)."""
         self._settlement.reload_holds()
         with self._mutex:
             running = {task.task_id for task in self._running.values()}
         self._sweeper.sweep(running)
         known = {table.name for table in self._fleet.tables}
         self._fleet.discover()
-        changed = sum(self._fleet.look(table) for table in self._fleet.tables)
+        looks = self._fleet.look_all(self._options.look_seconds)
+        self._tell(
+            FleetLooked(looks.looked, looks.late, looks.left, looks.lag_seconds, looks.requests)
+        )
         tables = self._fleet.tables
         self._judge(tables)
         with self._mutex:
             for gone in known - {table.name for table in tables}:
                 self._backlog.replace(gone, None, None, self._clock.now())
-        return len(tables), changed
+        return len(tables), looks.changed
 
     def _judge(self, tables: Sequence[Watched]) -> None:
         """Replace the backlog of these tables by what their facts say now."""
         now = self._clock.now()
-        facts = [
-            TableFacts(table.name, table.catalog.name, table.table, table.facts)
-            for table in tables
-            if table.facts is not None
-        ]
-        judged = judge(facts, self._parts.rules, now=now)
+        facts = self._fleet.facts.frame(int(now.timestamp() * 1000))
+        rule_of = {t.name: self._book.of(t.catalog.name, t.table) for t in tables}
+        judged = judge_frame(facts, rule_of, self._parts.rules, now=now)
         for rule, error in judged.failures:
             self._tell(PolicyFailed(rule.name, str(error)))
         due = judged.due(
@@ -262,7 +281,7 @@ class App:
         proposals = [
             p
             for p in self._backlog.waiting(now)
-            if ledger.bucket_open(p.key, now) and self._fleet.get(p.key.table) is not None
+            if ledger.bucket_open(p.key, now) and self._workable(p.key.table)
         ]
         running = [task.proposal for task in self._running.values()]
         budget = Budget(
@@ -272,6 +291,11 @@ class App:
             long_slots=self._long_slots(running),
         )
         return plan_admission(proposals, budget, Standing(running=frozenset(self._running)))
+
+    def _workable(self, name: str) -> bool:
+        """Whether the table is there; one whose look hangs would hold a task up, too."""
+        table = self._fleet.get(name)
+        return table is not None and not table.late
 
     def _long_slots(self, running: Sequence[Proposal]) -> int | None:
         """One less than there are where somebody waits for what compactions make visible."""

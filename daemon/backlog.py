@@ -27,38 +27,36 @@ class Backlog:
     """Due work by table."""
 
     def __init__(self) -> None:
+        # All by table first: a change of one costs the same however many there are.
         self._due: dict[str, DueTable] = {}
-        self._since: dict[BucketKey, datetime] = {}
-        self._fruitless: dict[BucketKey, int | None] = {}
+        self._since: dict[str, dict[BucketKey, datetime]] = {}
+        self._fruitless: dict[str, dict[BucketKey, int | None]] = {}
 
     def replace(
         self, table: str, due: DueTable | None, snapshot_id: int | None, now: datetime
     ) -> None:
         """What is due in ``table`` as of this snapshot; None: nothing."""
-        self._fruitless = {
-            key: seen
-            for key, seen in self._fruitless.items()
-            if key.table != table or seen == snapshot_id
-        }
+        given_up = self._fruitless.pop(table, {})
+        given_up = {key: seen for key, seen in given_up.items() if seen == snapshot_id}
+        if given_up:
+            self._fruitless[table] = given_up
         proposals = () if due is None else due.proposals
-        kept = tuple(p for p in proposals if p.key not in self._fruitless)
-        keys = {proposal.key for proposal in kept}
-        self._since = {k: t for k, t in self._since.items() if k.table != table or k in keys}
-        for key in keys:
-            self._since.setdefault(key, now)
+        kept = tuple(p for p in proposals if p.key not in given_up)
+        since = self._since.pop(table, {})
         if due is None or not kept:
             self._due.pop(table, None)
-        else:
-            self._due[table] = DueTable(due.rule, kept, due.size_bytes)
+            return
+        self._since[table] = {p.key: since.get(p.key, now) for p in kept}
+        self._due[table] = DueTable(due.rule, kept, due.size_bytes)
 
     def fruitless(self, key: BucketKey, snapshot_id: int | None) -> None:
         """Nothing to do for this bucket as long as its table has this snapshot."""
-        self._fruitless[key] = snapshot_id
+        self._fruitless.setdefault(key.table, {})[key] = snapshot_id
 
     def worked_on(self, key: BucketKey, now: datetime) -> None:
         """Something was done for the bucket: if it is still due, it is so from now on."""
-        if key in self._since:
-            self._since[key] = now
+        if key in self._since.get(key.table, {}):
+            self._since[key.table][key] = now
 
     def proposals(self) -> tuple[Proposal, ...]:
         """All that is due."""
@@ -67,7 +65,9 @@ class Backlog:
     def waiting(self, now: datetime) -> tuple[Proposal, ...]:
         """The same, each with how long it has been due."""
         return tuple(
-            replace(p, waited_seconds=max(0.0, (now - self._since[p.key]).total_seconds()))
+            replace(
+                p, waited_seconds=max(0.0, (now - self._since[p.key.table][p.key]).total_seconds())
+            )
             for p in self.proposals()
         )
 
@@ -79,5 +79,5 @@ class Backlog:
         """How much there is."""
         keys = [proposal.key for proposal in self.proposals()]
         sizes = sum(self._due[key.table].size_bytes[key] for key in keys)
-        oldest = min((self._since[key] for key in keys), default=now)
+        oldest = min((self._since[key.table][key] for key in keys), default=now)
         return Measure(len(keys), sizes, max(0.0, (now - oldest).total_seconds()))

@@ -8,11 +8,9 @@ again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, Protocol, TypeAlias
-
-import polars as pl
 
 from ..policies.admit import PickLimits
 from ..table.catalogs import BaseCatalog
@@ -28,8 +26,9 @@ from ..table.compact import (
 from ..table.decision import PlanOptions
 from ..table.expire import ExpiryResult, NameReader, Override, UseReader, expire
 from ..table.handle import TableHandle
+from ..table.health import Health
 from ..table.observe import TableObserver
-from ..table.storage import Storage, open_storage
+from ..table.storage import Storage, is_remote, open_storage
 from ..table.storage.s3 import S3Storage
 from .catalogs import open_catalog
 from .chores import Chore, ChoreDone, carry_out
@@ -39,6 +38,9 @@ from .supervisor import Supervisor
 
 # A rewrite reads at 100 MB/s on a slow machine: this is 360 GB of one bucket, which no bucket has.
 TASK_SECONDS_MAX = 3600.0
+# A look at a local table is mostly Python's own work, of which one thread at a time does any; a
+# second one goes on where the first waits for a slow disk.
+LOCAL_WIDTH = 2
 
 
 Verify: TypeAlias = Literal["quarter", "full"]
@@ -55,7 +57,7 @@ class Observer(Protocol):
 
     def refresh(self) -> bool: ...
 
-    def health(self, now_millis: int) -> pl.DataFrame: ...
+    def measured(self, now_millis: int) -> Health: ...
 
     def spend(self) -> dict[str, list[int]]: ...
 
@@ -81,8 +83,12 @@ class Opened:
 class Engine(Protocol):
     """Everything that touches tables. Raises table errors, `rewrite` also those of workers."""
 
-    def tables(self, catalog: CatalogConfig) -> Sequence[str]:
-        """Names ``db.t`` of the tables there, sorted."""
+    def tables(self, catalog: CatalogConfig, known: Collection[str] = ()) -> Sequence[str]:
+        """Names ``db.t`` of the tables there, sorted; those known need not be looked into."""
+        ...
+
+    def width(self, catalog: CatalogConfig) -> int:
+        """How many tables of the catalog are looked at at a time; 0: in the caller's thread."""
         ...
 
     def open(self, catalog: CatalogConfig, table: str) -> Opened:
@@ -165,9 +171,14 @@ class TableEngine:
         self._mutex = threading.Lock()
         self._names: dict[str, NameReader] = {}
 
-    def tables(self, catalog: CatalogConfig) -> Sequence[str]:
-        """Names ``db.t`` of the tables there, sorted."""
-        return self._catalog(catalog).tables()
+    def tables(self, catalog: CatalogConfig, known: Collection[str] = ()) -> Sequence[str]:
+        """Names ``db.t`` of the tables there, sorted; those known need not be looked into."""
+        return self._catalog(catalog).tables(known)
+
+    def width(self, catalog: CatalogConfig) -> int:
+        """As hides the latency of an object store; of local tables few, since Python holds them."""
+        store = catalog.s3.in_flight if is_remote(catalog.warehouse) else LOCAL_WIDTH
+        return store if catalog.kind != "rest" else catalog.s3.in_flight
 
     def open(self, catalog: CatalogConfig, table: str) -> Opened:
         """A table that was listed."""

@@ -8,7 +8,7 @@ somebody may have to act, ``error`` that somebody must.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
@@ -54,6 +54,21 @@ class TickFinished(Event):
     due: int
     started: int
     duration_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FleetLooked(Event):
+    """How a tick's looks went. ``late``: they still go on; ``left``: it was their turn, and the
+    time was over; ``lag_seconds``: age of the oldest look; ``requests``: what discovery and looks
+    asked of object stores, by operation."""
+
+    name = "fleet.looked"
+    level = "debug"
+    looked: int
+    late: int
+    left: int
+    lag_seconds: float
+    requests: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from ..table.storage.requests import OPERATIONS
 from .chores import CHORES
 from .listen import (
     BacklogMeasured,
@@ -27,6 +28,7 @@ from .listen import (
     ExpiryFailed,
     ExpiryFinished,
     ExpirySkipped,
+    FleetLooked,
     HoldsCounted,
     JournalFailed,
     LeftoversSwept,
@@ -192,10 +194,26 @@ class MetricsListener:
     def _make_health_metrics(self, registry: CollectorRegistry) -> None:
         self._tick_duration = Histogram(
             "desilt_tick_duration_seconds",
-            "One look at all tables",
+            "One tick: discovery, looks, verdicts, and the start of what is due",
             buckets=TICK_SECONDS,
             registry=registry,
         )
+        self._tick_tables = Gauge(
+            "desilt_tick_tables", "Tables whose look ended in the last tick", registry=registry
+        )
+        self._tick_requests = Gauge(
+            "desilt_tick_requests",
+            "Requests to object stores of the last tick's discovery and looks, by operation",
+            ["operation"],
+            registry=registry,
+        )
+        self._scan_lag = Gauge(
+            "desilt_scan_lag_seconds",
+            "Age of the oldest look at a table that may be looked at; 0 without any",
+            registry=registry,
+        )
+        for operation in OPERATIONS:
+            self._tick_requests.labels(operation)
         self._restarts = Counter(
             "desilt_worker_restarts_total",
             f"Worker processes that were replaced, by reason ({', '.join(RESTARTS)})",
@@ -228,6 +246,8 @@ class MetricsListener:
             case TickFinished():
                 self._tick_duration.observe(event.duration_seconds)
                 self._tables.set(event.tables)
+            case FleetLooked():
+                self._looked(event)
             case BacklogMeasured():
                 self._backlog_tasks.set(event.tasks)
                 self._backlog_bytes.set(event.size_bytes)
@@ -317,6 +337,12 @@ class MetricsListener:
             if number:
                 self._upkeep.labels(event.table, event.action, what).inc(number)
         self._last_success.labels(event.table, event.action).set_to_current_time()
+
+    def _looked(self, event: FleetLooked) -> None:
+        self._tick_tables.set(event.looked)
+        self._scan_lag.set(event.lag_seconds)
+        for operation, number in event.requests.items():
+            self._tick_requests.labels(operation).set(number)
 
     def _scanned(self, event: TableScanned) -> None:
         self._runs_max.labels(event.table).set(event.sorted_runs_max)

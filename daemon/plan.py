@@ -74,34 +74,70 @@ class Judged:
             without: buckets that wait for a person; they are counted as that, not as due.
         """
         found: dict[str, DueTable] = {}
-        wanted = list(names)
+        wanted = frozenset(names)
         for rule, frame in self.verdicts:
-            due = frame.filter(pl.col("action").is_not_null() & pl.col("table").is_in(wanted))
-            for (name,), part in due.group_by("table"):
-                proposals = proposals_from(part, memory_bytes=memory_bytes)
-                keys = (proposal.key for proposal in proposals)
-                sizes = dict(zip(keys, part["bytes"].to_list(), strict=True))
-                kept = tuple(p for p in proposals if p.key not in without)
-                found[str(name)] = DueTable(rule.name, kept, sizes)
+            due = frame.filter(pl.col("action").is_not_null())
+            proposals = proposals_from(due, memory_bytes=memory_bytes)
+            by_table: dict[str, list[tuple[Proposal, int]]] = {}
+            for proposal, size in zip(proposals, due["bytes"].to_list(), strict=True):
+                if proposal.key.table in wanted:
+                    by_table.setdefault(proposal.key.table, []).append((proposal, size))
+            for name, rows in by_table.items():
+                kept = tuple(p for p, _ in rows if p.key not in without)
+                found[name] = DueTable(rule.name, kept, {p.key: size for p, size in rows})
         return found
+
+
+class RuleBook:
+    """The most specific rule of each table, looked up once."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = rules
+        self._known: dict[tuple[str, str], Rule | None] = {}
+
+    def of(self, catalog: str, table: str) -> Rule | None:
+        """The rule for ``table`` ("db.table") of the catalog; None: it is left alone."""
+        key = (catalog, table)
+        if key not in self._known:
+            self._known[key] = best_rule(self.rules, catalog=catalog, table=table)
+        return self._known[key]
 
 
 def judge(tables: Sequence[TableFacts], rules: Sequence[Rule], *, now: datetime) -> Judged:
     """Verdicts of the most specific rule of each table; one pass per rule, unless that fails."""
-    covered: dict[str, list[pl.DataFrame]] = {}
-    for table in tables:
-        rule = best_rule(rules, catalog=table.catalog, table=table.table)
-        if rule is not None and table.facts.height:
-            covered.setdefault(rule.name, []).append(table.facts)
+    book = RuleBook(rules)
+    named = {t.name: book.of(t.catalog, t.table) for t in tables if t.facts.height}
+    frames = [t.facts for t in tables if t.facts.height]
+    return judge_frame(pl.concat(frames), named, rules, now=now) if frames else Judged((), ())
+
+
+def judge_frame(
+    facts: pl.DataFrame,
+    rule_of: Mapping[str, Rule | None],
+    rules: Sequence[Rule],
+    *,
+    now: datetime,
+) -> Judged:
+    """The same for tables whose frames are one already.
+
+    Args:
+        rule_of: the rule by the name of its table; tables without one are left alone.
+    """
+    covered: dict[str, list[str]] = {}
+    for name, rule in rule_of.items():
+        if rule is not None:
+            covered.setdefault(rule.name, []).append(name)
     verdicts: list[tuple[Rule, pl.DataFrame]] = []
     failures: list[tuple[Rule, PolicyError]] = []
     for rule in rules:
-        if rule.name not in covered:
+        part = facts.filter(pl.col("table").is_in(covered.get(rule.name, [])))
+        if not part.height:
             continue
         try:
-            verdicts.append((rule, _judged(rule, pl.concat(covered[rule.name]), now)))
+            verdicts.append((rule, _judged(rule, part, now)))
         except PolicyError as error:
-            frames, error = _each_judged(rule, covered[rule.name], now, error)
+            tables = part.partition_by("table", maintain_order=True)
+            frames, error = _each_judged(rule, tables, now, error)
             verdicts += [(rule, frame) for frame in frames]
             failures.append((rule, error))
     return Judged(tuple(verdicts), tuple(failures))

@@ -20,13 +20,14 @@ from ..policies.registry import load_registry
 from ..table.expire import Override
 from .app import App, AppOptions, AppParts
 from .clock import SystemClock
-from .config import Config
+from .config import Config, SchedulerConfig
 from .config_upkeep import SnapshotsConfig, chores_of
 from .engine import Rewriter, TableEngine
 from .journal import Journal
 from .listen import DaemonStarted, Listeners, WorkerRestarted
 from .logs import LogListener, make_logger
 from .metrics import MetricsListener, add_process_metrics
+from .observe import Pace
 from .plan import Rule
 from .schedule import Every, Schedule
 from .server import Server
@@ -137,7 +138,14 @@ def app_options(config: Config) -> AppOptions:
         memory_bytes=int(budgets.memory),
         tick_seconds=float(when.seconds) if isinstance(when, Every) else None,
         expire_seconds=float(config.scheduler.expire_interval),
+        pace=pace_of(config.scheduler),
     )
+
+
+def pace_of(scheduler: SchedulerConfig) -> Pace:
+    """How often warehouses are listed, and idle tables looked at."""
+    idle = scheduler.idle_interval
+    return Pace(float(scheduler.discover_interval), None if idle is None else float(idle))
 
 
 def rules_of(config: Config) -> tuple[Rule, ...]:

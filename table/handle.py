@@ -93,6 +93,10 @@ class TableHandle:
             raise TableMissing("no table here", table=self.name, path=self.root)
         return max(ids)
 
+    def has_schema(self, schema_id: int) -> bool:
+        """Whether there is this version of the schema."""
+        return self.storage.exists(paths.schema_file(self.root, schema_id))
+
     def latest_schema(self) -> TableSchema:
         """The newest schema, read now."""
         try:

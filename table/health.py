@@ -5,13 +5,12 @@ Columns, units and the meaning of null are documented where they are used, in `p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
 from .options import TableOptions
 from .schema import TableSchema
-from .snapshot import Snapshot
 
 HEALTH_SCHEMA: dict[str, pl.DataType] = {
     "table": pl.String(),
@@ -113,29 +112,38 @@ class BucketFacts:
     per_bucket: pl.DataFrame
 
 
-_AGES = ("oldest_level0_age_seconds", "full_age_seconds")
+AGES = ("oldest_level0_age_seconds", "full_age_seconds")
+"""The columns that change while nothing happens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A health frame, and what it was made from: nothing of it but its ages changes meanwhile."""
+    """A health frame, when it was made, and from what: nothing of it but its ages changes since.
 
-    snapshot: Snapshot | None
-    schema: TableSchema | None
+    ``made_from``: the snapshot and the schema, which are compared by identity.
+    """
+
     frame: pl.DataFrame
     now_millis: int
+    made_from: tuple[object, object] = (None, None)
+    _settled: bool = field(init=False)
+    """Whether its ages just grow: one of 0 may have been a negative one."""
 
-    def of(self, snapshot: Snapshot | None, schema: TableSchema | None) -> bool:
-        """Whether it was made from these very objects."""
-        return self.snapshot is snapshot and self.schema is schema
+    def __post_init__(self) -> None:
+        least = self.frame.select(pl.min_horizontal(pl.col(AGES).min())).item()
+        object.__setattr__(self, "_settled", least is None or least > 0)
 
-    def aged(self, now_millis: int) -> pl.DataFrame | None:
-        """The frame as it would be made at that later moment; None where it must be made anew."""
-        passed = (now_millis - self.now_millis) / 1000
-        ages = self.frame.select(pl.min_horizontal(pl.col(_AGES).min())).item()
-        if passed < 0 or (ages is not None and ages <= 0):
-            return None  # an age of 0 may have been a negative one
-        return self.frame.with_columns(pl.col(_AGES) + passed)
+    def stands(self, made_from: tuple[object, object], now_millis: int) -> bool:
+        """Whether it was made from these very objects, and is only older at that moment."""
+        same = all(a is b for a, b in zip(self.made_from, made_from, strict=True))
+        later = now_millis == self.now_millis or (self._settled and now_millis > self.now_millis)
+        return same and later
+
+    def aged(self, now_millis: int) -> pl.DataFrame:
+        """The frame as it would be made at that moment, for which it `stands`."""
+        if now_millis == self.now_millis:
+            return self.frame
+        return self.frame.with_columns(pl.col(AGES) + (now_millis - self.now_millis) / 1000)
 
 
 def _full(options: TableOptions, *, keyed: bool, now_millis: int) -> dict[str, pl.Expr]:

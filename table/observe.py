@@ -1,11 +1,13 @@
 """Looks at one table again and again, reading no more than what is new.
 
-Nothing changed: the snapshot hint is read, and that the next id is absent. Something did: the new
+Nothing changed: the next id is absent, which is one request; right after a change the snapshot hint
+is read first, since a busy table may have expired that very id again. Something did: the new
 snapshots, their delta manifests, and the manifests of the latest one that were not read before. A
 gap, an OVERWRITE or a replaced snapshot needs nothing special, since manifests never change.
 
 An id that is the same may name another snapshot (replaced, rolled back, dropped and made again),
-and options may change without any: so now and then both are read although no id has changed.
+and options may change without any: so every few looks a table is in *doubt*, and its snapshot and
+its schema are read although no id has changed.
 
 What manifests forget is counted as it appears: what writing has cost (`spend.py`), and how long a
 bucket has not been merged whole (`since_full.py`).
@@ -13,6 +15,7 @@ bucket has not been merged whole (`since_full.py`).
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -44,9 +47,12 @@ from .spend import Spend
 from .storage import side_by_side
 from .supported import check_table
 
-# So long a changed option, or a snapshot that took another's place and id, may go unnoticed. What
-# is planned meanwhile is checked when it is committed.
+# A changed option, a dropped table, or a snapshot that took another's place and id goes unnoticed
+# for so long and so many looks, but never longer than the last. What is planned meanwhile is
+# checked when it is committed.
 DOUBT_SECONDS = 30.0
+DOUBT_LOOKS = 8
+DOUBT_SECONDS_MAX = 600.0
 
 _ADDED_SCHEMA = {"name": pl.String(), "added_millis": pl.Int64()}
 _PER_BUCKET_SCHEMA: dict[str, pl.DataType] = {
@@ -95,6 +101,10 @@ class TableObserver:
         self._labels: dict[bytes, str] = {}
         self._read_millis = 0
         """When snapshot and schema were read last."""
+        # Looks since then. Tables that were found together are not in doubt together.
+        self._looks = zlib.crc32(handle.name.encode()) % DOUBT_LOOKS
+        self._quiet = False
+        """Whether the last look found nothing new."""
 
     @property
     def snapshot_id(self) -> int | None:
@@ -122,9 +132,10 @@ class TableObserver:
 
     def _refresh(self) -> bool:
         store = self.handle.snapshots
-        latest_id = store.latest_id()
-        if latest_id == self.snapshot_id and self._stands():
+        if self._same_id() and self._stands():
+            self._quiet = True
             return False
+        self._quiet = False
         latest = store.latest()
         if (0 if latest is None else latest.id) < max(
             self.snapshot_id or 0, self._spend.upto_snapshot_id
@@ -134,6 +145,7 @@ class TableObserver:
         self._load_schema()
         if latest is None:
             self._snapshot, self._live = None, pl.DataFrame(schema=SLIM_SCHEMA)
+            self._read_millis = self.handle.world.now_millis()
             return False
         self.reader.index(latest)  # kinds that are not understood are refused
         fresh = self._new_snapshots(latest, known)
@@ -142,22 +154,35 @@ class TableObserver:
         self._added = self._added_of(live, added, fresh)
         self._since_full.keep(live, self.schema.options.levels - 1)
         self._live, self._snapshot = live, latest
+        self._looks %= DOUBT_LOOKS
         self._read_millis = self.handle.world.now_millis()
         return True
 
-    def _stands(self) -> bool:
-        """Whether what is known is still true, though no id has changed; read now and then."""
-        now = self.handle.world.now_millis()
+    def _same_id(self) -> bool:
+        """Whether the newest snapshot has the id that is known."""
         if self._schema is None:
             return False
-        if 0 <= now - self._read_millis < DOUBT_SECONDS * 1000:
+        if self._quiet:
+            return not self.handle.snapshots.exists((self.snapshot_id or 0) + 1)
+        return self.handle.snapshots.latest_id() == self.snapshot_id
+
+    def _stands(self) -> bool:
+        """Whether what is known is still true, though no id has changed; read when in doubt."""
+        now, known = self.handle.world.now_millis(), self._snapshot
+        self._looks += 1
+        passed = (now - self._read_millis) / 1000
+        due = DOUBT_SECONDS if self._looks >= DOUBT_LOOKS else DOUBT_SECONDS_MAX
+        if 0 <= passed < due:
             return True
-        known = self._snapshot
         again = None if known is None else self.handle.snapshots.find(known.id)
-        same = known is None or (again is not None and again.content == known.content)
-        if not same or self._schema.id != self.handle.latest_schema_id():
+        if known is not None and (again is None or again.content != known.content):
             return False
-        self._read_millis = now
+        if not self._has(self._schema):
+            self._schema = None if known is None else self._schema
+            return False
+        if self._schema is None or self.handle.has_schema(self._schema.id + 1):
+            return False
+        self._looks, self._read_millis = 0, now
         return True
 
     def _forget(self) -> None:
@@ -247,16 +272,17 @@ class TableObserver:
 
     def health(self, now_millis: int) -> pl.DataFrame:
         """The health frame of the last refresh: one row per bucket, HEALTH_SCHEMA."""
+        return self.measured(now_millis).aged(now_millis)
+
+    def measured(self, now_millis: int) -> Health:
+        """The same as it was when it was made: the very same record while nothing has changed."""
         with naming(self.handle.name):
-            known = self._health
-            if known is not None and known.of(self._snapshot, self._schema):
-                aged = known.aged(now_millis)
-                if aged is not None:
-                    return aged
-            facts = BucketFacts(self._live, self._added, self._per_bucket())
-            frame = health_frame(facts, self.schema, self.handle.name, now_millis=now_millis)
-            self._health = Health(self._snapshot, self._schema, frame, now_millis)
-            return frame
+            known, made_from = self._health, (self._snapshot, self._schema)
+            if known is None or not known.stands(made_from, now_millis):
+                facts = BucketFacts(self._live, self._added, self._per_bucket())
+                frame = health_frame(facts, self.schema, self.handle.name, now_millis=now_millis)
+                known = self._health = Health(frame, now_millis, made_from)
+            return known
 
     def _per_bucket(self) -> pl.DataFrame:
         """Numbers that need keys: computed anew only for buckets whose files changed."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from .. import paths
 from ..datatypes import DataType
-from ..errors import InvalidRequest, TableMissing, naming
+from ..errors import InvalidRequest, naming
 from ..handle import TableHandle, World
 from ..schema import TableSchema, columns_of, new_schema
 from ..storage import Storage
@@ -41,8 +41,12 @@ class BaseCatalog(ABC):
         """Names of all databases, sorted."""
 
     @abstractmethod
-    def tables(self) -> tuple[str, ...]:
+    def tables(self, known: Collection[str] = ()) -> tuple[str, ...]:
         """Names ``db.table`` of all tables, sorted; names that `handle` refuses are among them.
+
+        Args:
+            known: tables that the caller watches: a catalog that would have to look into each
+                folder takes these as given while the folder is there.
 
         Raises:
             InvalidRequest: there is no such warehouse.
@@ -138,8 +142,6 @@ def has_schema(storage: Storage, root: str) -> bool:
 
 def opened(handle: TableHandle) -> Table:
     """The table behind a handle, checked."""
-    if not handle.storage.is_directory(handle.root):
-        raise TableMissing("no table here", table=handle.name, path=handle.root)
     with naming(handle.name):
         check_table(handle.latest_schema())
     return Table(handle)

@@ -6,6 +6,10 @@ Foreign files are ignored. Spec: format §1.1, §16.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+
 from .. import paths
 from ..errors import InvalidRequest
 from ..handle import TableHandle, World
@@ -40,14 +44,27 @@ class FilesystemCatalog(BaseCatalog):
         suffixed = (d.name for d in found if d.is_dir and d.name.endswith(DATABASE_SUFFIX))
         return tuple(sorted(name.removesuffix(DATABASE_SUFFIX) for name in suffixed))
 
-    def tables(self) -> tuple[str, ...]:
-        names: list[str] = []
+    def tables(self, known: Collection[str] = ()) -> tuple[str, ...]:
+        watched = frozenset(known)
+        names, unknown = list[str](), list[str]()
         for database in self.databases():
-            folder = f"{self.warehouse}/{database}{DATABASE_SUFFIX}"
-            for entry in self.storage.list(folder):
-                if entry.is_dir and has_schema(self.storage, f"{folder}/{entry.name}"):
-                    names.append(f"{database}.{entry.name}")
-        return tuple(sorted(names))
+            for entry in self.storage.list(f"{self.warehouse}/{database}{DATABASE_SUFFIX}"):
+                if entry.is_dir:
+                    name = f"{database}.{entry.name}"
+                    (names if name in watched else unknown).append(name)
+        return tuple(sorted([*names, *self._with_schema(unknown)]))
+
+    def _with_schema(self, names: Sequence[str]) -> list[str]:
+        """Those whose folder is a table's; looked up as many at a time as hide the latency."""
+
+        def found(name: str) -> bool:
+            database, _, table = name.partition(".")
+            return has_schema(self.storage, table_root(self.warehouse, database, table))
+
+        with ThreadPoolExecutor(self.storage.in_flight, thread_name_prefix="tables") as pool:
+            # Each in a copy of this context: what it asks is counted where ours is.
+            asked = [pool.submit(copy_context().run, found, name) for name in names]
+            return [name for name, answer in zip(names, asked, strict=True) if answer.result()]
 
     def handle(self, name: str) -> TableHandle:
         root = table_root(self.warehouse, *split_name(name))

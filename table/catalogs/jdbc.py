@@ -10,7 +10,7 @@ Spec: format §16; reference class ``jdbc/JdbcCatalog``.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from .. import paths
 from ..errors import InvalidRequest, StorageUnavailable, TableError, TableMissing
@@ -75,7 +75,7 @@ class JdbcCatalog(BaseCatalog):
         found = {str(r[0]) for t in sources for r in database.query(sql.format(t), self._key)}
         return tuple(sorted(found))
 
-    def tables(self) -> tuple[str, ...]:
+    def tables(self, known: Collection[str] = ()) -> tuple[str, ...]:
         rows = self._database().query(
             f"SELECT database_name, table_name FROM {TABLES} WHERE catalog_key = ?", self._key
         )

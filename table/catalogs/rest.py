@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -82,7 +82,7 @@ class RestCatalog(BaseCatalog):
         found = self._pages(self._path("databases"), DatabasesAnswer)
         return tuple(sorted(found))
 
-    def tables(self) -> tuple[str, ...]:
+    def tables(self, known: Collection[str] = ()) -> tuple[str, ...]:
         names: list[str] = []
         for database in self.databases():
             try:

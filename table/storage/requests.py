@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple, TypeAlias
 
 OPERATIONS = ("GET", "HEAD", "LIST", "PUT", "DELETE")
@@ -53,6 +55,38 @@ class Counts(NamedTuple):
         return Counts(asked, moved["read"], moved["written"])
 
 
+class OwnCount:
+    """Requests by operation. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._asked: Counter[str] = Counter()
+
+    def count(self, operation: str) -> None:
+        """One attempt."""
+        with self._mutex:
+            self._asked[operation] += 1
+
+    def take(self) -> dict[str, int]:
+        """Those since it was asked last."""
+        with self._mutex:
+            taken, self._asked = dict(self._asked), Counter()
+            return taken
+
+
+_OWN: ContextVar[OwnCount | None] = ContextVar("own", default=None)
+
+
+@contextmanager
+def counted(own: OwnCount) -> Generator[None]:
+    """What this context asks inside is counted there, too."""
+    token = _OWN.set(own)
+    try:
+        yield
+    finally:
+        _OWN.reset(token)
+
+
 class RequestCounter:
     """Safe to use from any thread."""
 
@@ -66,6 +100,9 @@ class RequestCounter:
         """One attempt of a request that has ended."""
         with self._mutex:
             self._requests[Asked(bucket, operation, outcome)] += 1
+        own = _OWN.get()
+        if own is not None:
+            own.count(operation)
 
     def moved(self, bucket: str, *, read: int = 0, written: int = 0) -> None:
         """Bytes of a body."""

@@ -15,6 +15,8 @@ is told, or the old rows are marked | Polars copying all files, and Java |
 | write, read | keyed write, merged read (scaled down) | pypaimon |
 | scan, get | a hundredth of the keys by a predicate, ten keys looked up (scaled down) | a full \
 merged read, and the same rows picked from it |
+| fleet discover, first looks, tick | 10,000 small tables watched: finding them, looking for the \
+first time, a tick in which nothing changed | listing the snapshots of each |
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
+from bench import fleet
 from bench.dataset import OPTIONS, ROOT, SCHEMA, SEED, SETS, TABLE, DataSet, frame, load
 from bench.process import Worker
 from rich.console import Console
@@ -252,6 +255,13 @@ def write_against_pypaimon(scale: float, repeats: int) -> Result:
     return _result("write", "pypaimon", data, ours, theirs)
 
 
+def fleet_against_listing(name: str, scale: float, repeats: int) -> Result:
+    """``rows``: tables. What the three parts need is measured in one run."""
+    tables = max(2, int(fleet.TABLES * scale))
+    ours, theirs = fleet.runs(WORK, tables, repeats)[name]
+    return Result(name, "listing", tables, 0, Sample.of(ours), Sample.of(theirs), None)
+
+
 def _result(name: str, rival: str, data: DataSet, ours: Sample, theirs: Sample) -> Result:
     return Result(name, rival, data.rows, data.size_bytes, ours, theirs, TO_REACH.get(name))
 
@@ -264,6 +274,9 @@ def benchmarks(scale: float, repeats: int) -> Mapping[str, Callable[[], Result]]
 
     def against_java(name: str, variant: Variant) -> Callable[[], Result]:
         return lambda: compaction_against_java(name, variant, scale, min(repeats, 2))
+
+    def against_listing(name: str) -> Callable[[], Result]:
+        return lambda: fleet_against_listing(name, scale, repeats)
 
     few = min(repeats, 3)  # the slow rivals
     return {
@@ -278,6 +291,7 @@ def benchmarks(scale: float, repeats: int) -> Mapping[str, Callable[[], Result]]
         "read": lambda: read_against_pypaimon(scale, few),
         "scan": lambda: part_against_all("scan", scale, few),
         "get": lambda: part_against_all("get", scale, few),
+        **{name: against_listing(name) for name in fleet.NAMES},
     }
 
 
@@ -291,12 +305,16 @@ def drawn(results: Sequence[Result]) -> Table:
     for r in results:
         peak = r.desilt.peak_rss_bytes
         table.add_row(
-            *(r.name, f"{r.rows / 1e6:.2f} M", f"{r.input_bytes / 1e6:.0f} MB", _times(r.desilt)),
+            *(r.name, _counted(r.rows), f"{r.input_bytes / 1e6:.0f} MB", _times(r.desilt)),
             *(r.rival, _times(r.against), f"{r.ratio:.2f}"),
             *("-" if x is None else f"{x:.2f}" for x in (r.to_reach, r.cpu_ratio)),
             "-" if peak is None else f"{peak / 2**20:.0f} MiB",
         )
     return table
+
+
+def _counted(rows: int) -> str:
+    return f"{rows / 1e6:.2f} M" if rows > 100_000 else f"{rows:,}"
 
 
 def _times(sample: Sample) -> str:
@@ -318,18 +336,21 @@ def machine() -> dict[str, str]:
 def main() -> None:
     """What ``make bench`` runs."""
     parser = argparse.ArgumentParser(description="desilt against others")
-    parser.add_argument("--only", help="one of: " + ", ".join(benchmarks(1, 1)))
+    parser.add_argument("--only", help="fleet, or one of: " + ", ".join(benchmarks(1, 1)))
     parser.add_argument("--scale", type=float, default=1.0, help="1 means 18 million rows")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path, default=ROOT / "result.json")
     given = parser.parse_args()
     chosen = benchmarks(given.scale, given.repeats)
-    if given.only is not None and given.only not in chosen:
-        parser.error(f"--only takes one of: {', '.join(chosen)}")
+    names = tuple(chosen)
+    if given.only is not None:
+        names = fleet.NAMES if given.only == "fleet" else (given.only,)
+    if not set(names) <= set(chosen):
+        parser.error(f"--only takes fleet, or one of: {', '.join(chosen)}")
     WORK.mkdir(parents=True, exist_ok=True)
     results: list[Result] = []
     console = Console(width=None if sys.stdout.isatty() else 160)
-    for name in (given.only,) if given.only else tuple(chosen):
+    for name in names:
         results.append(chosen[name]())
         console.print(drawn(results[-1:]))
     shutil.rmtree(WORK)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from desilt.daemon.engine import Engine, Opened
 from desilt.daemon.expiry import EXPIRE_SECONDS
 from desilt.daemon.journal import Journal, OpenTask
 from desilt.daemon.listen import Event, Listener, Listeners
+from desilt.daemon.observe import Pace
 from desilt.daemon.plan import Rule
 from desilt.daemon.task import Finished, Task
 from desilt.policies import Policy
@@ -29,10 +30,13 @@ from desilt.table.compact import CompactionPlan, RewriteResult, SweepResult
 from desilt.table.decision import PlanOptions
 from desilt.table.errors import TableMissing
 from desilt.table.expire import ExpiryResult, InUse, Override, UseReader
+from desilt.table.health import Health
 from desilt.table.premises import Premises
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 MIB = 2**20
+AT_ONCE = Pace(discover_seconds=0.0)
+"""Every tick lists, so that a test need not wait for what it changed."""
 
 
 @dataclass
@@ -72,6 +76,9 @@ class FakeObserver:
         self._table = table
         self.snapshot_id: int | None = None
         self.refreshes = 0
+        self.measures = 0
+        self._health: Health | None = None
+        self._made_from: object = None
 
     @property
     def spend_upto_snapshot_id(self) -> int:
@@ -84,7 +91,16 @@ class FakeObserver:
         self.snapshot_id = self._table.snapshot_id
         return changed
 
-    def health(self, now_millis: int) -> pl.DataFrame:
+    def measured(self, now_millis: int) -> Health:
+        table = self._table
+        made_from = (table.snapshot_id, dict(table.runs), table.run_bytes, dict(table.facts))
+        if self._health is None or self._made_from != made_from:
+            self.measures += 1
+            self._made_from = made_from
+            self._health = Health(self._frame(), now_millis)
+        return self._health
+
+    def _frame(self) -> pl.DataFrame:
         rows = [
             keyed_facts(
                 [(0, self._table.run_bytes)] * runs,
@@ -117,6 +133,9 @@ class FakeEngine:
     def __init__(self, *tables: FakeTable) -> None:
         self.tables_by_name = {table.name: table for table in tables}
         self.fail_tables: list[Exception] = []
+        self.listed = 0
+        self.observers: dict[str, FakeObserver] = {}
+        self.look_width = 0
         self.rewritten: list[CompactionPlan] = []
         self.swept: list[OpenTask] = []
         self.fail_sweep: list[Exception] = []
@@ -126,13 +145,18 @@ class FakeEngine:
         self.expired: list[tuple[str, Override, InUse]] = []
         self.tidied: list[tuple[str, Chore, InUse]] = []
 
-    def tables(self, catalog: CatalogConfig) -> Sequence[str]:
+    def tables(self, catalog: CatalogConfig, known: Collection[str] = ()) -> Sequence[str]:
+        self.listed += 1
         _raise_next(self.fail_tables)
         return sorted(self.tables_by_name)
 
+    def width(self, catalog: CatalogConfig) -> int:
+        return self.look_width
+
     def open(self, catalog: CatalogConfig, table: str) -> Opened:
         _raise_next(self.tables_by_name[table].fail_open)
-        return Opened(f"/{catalog.warehouse}/{table}", FakeObserver(self.tables_by_name[table]))
+        self.observers[table] = FakeObserver(self.tables_by_name[table])
+        return Opened(f"/{catalog.warehouse}/{table}", self.observers[table])
 
     def rewrite(self, plan: CompactionPlan, memory_bytes: int) -> RewriteResult:
         self.rewritten.append(plan)
@@ -233,6 +257,8 @@ class World:
         expire_seconds: float = EXPIRE_SECONDS,
         engine: Engine | None = None,
         chores: tuple[Chore, ...] = (),
+        tick_seconds: float = 1.0,
+        pace: Pace = AT_ONCE,
     ) -> None:
         self.engine = FakeEngine(*tables)
         self.clock = ManualClock(START)
@@ -251,7 +277,9 @@ class World:
             pool=self.pool,
             expiry_pool=self.expiry_pool,
         )
-        self.app = App(parts, AppOptions(concurrent, memory_bytes, 1.0, expire_seconds))
+        self.app = App(
+            parts, AppOptions(concurrent, memory_bytes, tick_seconds, expire_seconds, pace)
+        )
 
     def tick(self) -> None:
         """One tick and every task that follows from it, then every expiry."""

@@ -48,6 +48,8 @@ def test_load_understands_every_key() -> None:
     assert config.policies[1].match == "other.rec.events"
     assert config.scheduler.scan_interval.when == Every(Duration(0.5))
     assert app_options(config).expire_seconds == 20.0
+    assert config.scheduler.discover_interval == Duration(30)
+    assert config.scheduler.idle_interval == Duration(600)
     assert config.scheduler.budgets.memory == 512 * 2**20
     assert config.executor.workers == 3
     assert config.state_path == Path("/var/lib/desilt/state.db")
@@ -68,6 +70,8 @@ def test_load_fills_in_defaults() -> None:
     assert config.state_path == Path("desilt-state.db")
     assert effective(config)["scheduler"] == {
         "scan-interval": "5s",
+        "discover-interval": "1m",
+        "idle-interval": None,
         "expire-interval": "1m",
         "budgets": {"concurrent": 2, "memory": "1GiB"},
     }

@@ -11,6 +11,7 @@ from support.daemon_fakes import FakeTable, World, a_finished
 from desilt.daemon.journal import Journal
 from desilt.daemon.listen import (
     BacklogMeasured,
+    FleetLooked,
     HoldsCounted,
     TableAwaited,
     TableForgotten,
@@ -166,3 +167,15 @@ def test_every_metric_is_in_the_docs(
     ]
 
     assert [name for name in names if f"`{name}`" not in page] == []
+
+
+def test_a_tick_says_what_its_looks_asked_and_how_far_they_came(
+    registry: CollectorRegistry, listener: MetricsListener
+) -> None:
+    assert registry.get_sample_value("desilt_tick_requests", {"operation": "LIST"}) == 0
+
+    listener(FleetLooked(7, 1, 2, 12.5, {"HEAD": 7, "GET": 2, "LIST": 0, "PUT": 0, "DELETE": 0}))
+
+    assert registry.get_sample_value("desilt_tick_requests", {"operation": "HEAD"}) == 7
+    assert registry.get_sample_value("desilt_tick_tables") == 7
+    assert registry.get_sample_value("desilt_scan_lag_seconds") == 12.5
