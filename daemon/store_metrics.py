@@ -23,14 +23,14 @@ class StoreCollector(Collector):
     def collect(self) -> Iterator[CounterMetricFamily]:
         counts = self._counter.counts()
         requests = CounterMetricFamily(
-            "desilt_store_requests",
+            "desilt_store_requests_total",
             "Requests to object stores, every attempt counted",
             labels=("bucket", "operation", "outcome"),
         )
         for asked, number in sorted(counts.requests.items()):
             requests.add_metric(asked, number)
         moved = CounterMetricFamily(
-            "desilt_store_bytes",
+            "desilt_store_bytes_total",
             "Bytes of objects that were read and written",
             labels=("bucket", "direction"),
         )
