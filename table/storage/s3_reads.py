@@ -80,6 +80,7 @@ class S3Ranges:
 
     def fetch(self, ranges: Sequence[Range], ahead: Sequence[Range] = ()) -> None:
         with self._mutex:
+            self._pieces = [p for p in self._pieces if not _failed(p.coming)]
             self._make_room(min((begin for begin, _ in ranges), default=0))
             for begin, end in ranges:
                 self._begin(begin, min(end, self._size))
@@ -119,6 +120,10 @@ class S3Ranges:
         old.remove()
 
 
+def _failed(coming: Future[None]) -> bool:
+    return coming.done() and not _succeeded(coming)
+
+
 def _succeeded(coming: Future[None]) -> bool:
     return coming.done() and not coming.cancelled() and coming.exception() is None
 
@@ -132,7 +137,7 @@ def _without(begin: int, end: int, pieces: Sequence[_Piece]) -> list[Range]:
     left: list[Range] = []
     at = begin
     for piece in sorted(pieces, key=lambda p: p.begin):
-        if piece.coming.done() and not _succeeded(piece.coming):
+        if _failed(piece.coming):
             continue
         if piece.end <= at or piece.begin >= end:
             continue
@@ -151,10 +156,14 @@ class _LocalFile:
         self.path = path
         try:
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            os.ftruncate(self._handle, size_bytes)
         except OSError as error:
             raise scratch_failed(error, path) from error
         self._finalizer = weakref.finalize(self, _remove, path, self._handle)
+        try:
+            os.ftruncate(self._handle, size_bytes)
+        except OSError as error:
+            self.remove()
+            raise scratch_failed(error, path) from error
 
     def write(self, at: int, data: bytes | memoryview) -> None:
         view = memoryview(data)
@@ -168,7 +177,13 @@ class _LocalFile:
     def copy(self, other: _LocalFile, begin: int, end: int) -> None:
         """These bytes of the other one."""
         for at in range(begin, end, _BLOCK_BYTES):
-            self.write(at, os.pread(other._handle, min(_BLOCK_BYTES, end - at), at))
+            self.write(at, other._read(at, min(_BLOCK_BYTES, end - at)))
+
+    def _read(self, at: int, count: int) -> bytes:
+        try:
+            return os.pread(self._handle, count, at)
+        except OSError as error:
+            raise scratch_failed(error, self.path) from error
 
     def remove(self) -> None:
         self._finalizer()

@@ -29,6 +29,7 @@ from .proxy_faults import (
     Request,
     Rule,
     SkewDate,
+    Unconditional,
 )
 from .tcp_proxy import LoopbackProxy
 
@@ -197,6 +198,8 @@ class HttpProxy(LoopbackProxy):
                 await asyncio.sleep(struck.seconds)
             elif isinstance(struck, SkewDate):
                 exchange.skew = struck.seconds
+            elif isinstance(struck, Unconditional):
+                exchange.dropped = ("if-none-match:",)
         fault = exchange.fault
         if isinstance(fault, Refuse):
             raise _Cut
@@ -219,7 +222,7 @@ class HttpProxy(LoopbackProxy):
         for rule in rules:
             if rule.strikes(request):
                 struck.append(rule.fault)
-                if not isinstance(rule.fault, Delay | SkewDate):
+                if not isinstance(rule.fault, Delay | SkewDate | Unconditional):
                     break
         return struck
 
@@ -248,7 +251,7 @@ class HttpProxy(LoopbackProxy):
     async def _upload(self, exchange: _Exchange, store: Writer) -> None:
         request, fault = exchange.request, exchange.fault
         left = fault.after if isinstance(fault, CutUpload) else None
-        store.write(_sent(request))
+        store.write(_sent(request, exchange.dropped))
         await _continue(exchange)
         async for piece in _body(exchange.reader, request.headers, has_body=True):
             store.write(piece if left is None else piece[:left])
@@ -328,6 +331,7 @@ class _Exchange:
     status: int = 0
     fault: Fault | None = None
     skew: float = 0.0
+    dropped: tuple[str, ...] = ()
 
 
 # ----------------------------------------------------------------- the protocol
@@ -362,10 +366,10 @@ def _request(head: bytes) -> Request:
     return Request(method, target, headers, head)
 
 
-def _sent(request: Request) -> bytes:
-    """The head for the store: as it came, but for Expect."""
+def _sent(request: Request, dropped: tuple[str, ...]) -> bytes:
+    """The head for the store: as it came, but for Expect and what is dropped."""
     lines = request.raw.decode("latin-1").split("\r\n")
-    kept = [line for line in lines if not line.lower().startswith("expect:")]
+    kept = [line for line in lines if not line.lower().startswith(("expect:", *dropped))]
     return "\r\n".join(kept).encode("latin-1")
 
 
@@ -435,10 +439,14 @@ async def _reply(exchange: _Exchange, answer: _Answered) -> None:
 def _error(fault: Answer, request: Request) -> _Answered:
     """An error in the store's form."""
     body = (
-        '<?xml version="1.0" encoding="UTF-8"?>'
-        f"<Error><Code>{fault.code}</Code><Message>{fault.message}</Message>"
-        "<RequestId>proxy</RequestId><HostId>proxy</HostId></Error>"
-    ).encode()
+        fault.body.encode()
+        if fault.body is not None
+        else (
+            '<?xml version="1.0" encoding="UTF-8"?>'
+            f"<Error><Code>{fault.code}</Code><Message>{fault.message}</Message>"
+            "<RequestId>proxy</RequestId><HostId>proxy</HostId></Error>"
+        ).encode()
+    )
     headers = {
         "Content-Type": "application/xml",
         "Content-Length": str(len(body)),

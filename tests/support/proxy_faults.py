@@ -20,6 +20,7 @@ __all__ = [
     "Request",
     "Rule",
     "SkewDate",
+    "Unconditional",
     "denied",
     "internal_error",
     "slow_down",
@@ -71,12 +72,19 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Answers with an error instead of asking the store."""
+    """Answers with an error, or with the body, instead of asking the store."""
 
     status: int
     code: str
     message: str = "by the proxy"
     headers: tuple[tuple[str, str], ...] = ()
+    body: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unconditional:
+    """The store does not hear that an object is to be made only where there is none, as one that
+    knows no conditions; further rules may apply to the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +125,7 @@ class SkewDate:
     seconds: float
 
 
-Fault = Answer | LostAnswer | CutAnswer | CutUpload | Refuse | Delay | SkewDate
+Fault = Answer | LostAnswer | CutAnswer | CutUpload | Refuse | Delay | SkewDate | Unconditional
 
 
 def slow_down(retry_after: int | None = None) -> Answer:
