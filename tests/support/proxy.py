@@ -29,7 +29,6 @@ from .proxy_faults import (
     Request,
     Rule,
     SkewDate,
-    Unconditional,
 )
 from .tcp_proxy import LoopbackProxy
 
@@ -198,8 +197,6 @@ class HttpProxy(LoopbackProxy):
                 await asyncio.sleep(struck.seconds)
             elif isinstance(struck, SkewDate):
                 exchange.skew = struck.seconds
-            elif isinstance(struck, Unconditional):
-                exchange.dropped = ("if-none-match:",)
         fault = exchange.fault
         if isinstance(fault, Refuse):
             raise _Cut
@@ -222,7 +219,7 @@ class HttpProxy(LoopbackProxy):
         for rule in rules:
             if rule.strikes(request):
                 struck.append(rule.fault)
-                if not isinstance(rule.fault, Delay | SkewDate | Unconditional):
+                if not isinstance(rule.fault, Delay | SkewDate):
                     break
         return struck
 
@@ -251,7 +248,7 @@ class HttpProxy(LoopbackProxy):
     async def _upload(self, exchange: _Exchange, store: Writer) -> None:
         request, fault = exchange.request, exchange.fault
         left = fault.after if isinstance(fault, CutUpload) else None
-        store.write(_sent(request, exchange.dropped))
+        store.write(_sent(request))
         await _continue(exchange)
         async for piece in _body(exchange.reader, request.headers, has_body=True):
             store.write(piece if left is None else piece[:left])
@@ -331,7 +328,6 @@ class _Exchange:
     status: int = 0
     fault: Fault | None = None
     skew: float = 0.0
-    dropped: tuple[str, ...] = ()
 
 
 # ----------------------------------------------------------------- the protocol
@@ -366,10 +362,10 @@ def _request(head: bytes) -> Request:
     return Request(method, target, headers, head)
 
 
-def _sent(request: Request, dropped: tuple[str, ...]) -> bytes:
-    """The head for the store: as it came, but for Expect and what is dropped."""
+def _sent(request: Request) -> bytes:
+    """The head for the store: as it came, but for Expect."""
     lines = request.raw.decode("latin-1").split("\r\n")
-    kept = [line for line in lines if not line.lower().startswith(("expect:", *dropped))]
+    kept = [line for line in lines if not line.lower().startswith("expect:")]
     return "\r\n".join(kept).encode("latin-1")
 
 

@@ -20,7 +20,6 @@ __all__ = [
     "Request",
     "Rule",
     "SkewDate",
-    "Unconditional",
     "denied",
     "internal_error",
     "slow_down",
@@ -82,12 +81,6 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Unconditional:
-    """The store does not hear that an object is to be made only where there is none, as one that
-    knows no conditions; further rules may apply to the request."""
-
-
-@dataclass(frozen=True, slots=True)
 class LostAnswer:
     """The store does it; the connection is cut before its answer."""
 
@@ -125,7 +118,7 @@ class SkewDate:
     seconds: float
 
 
-Fault = Answer | LostAnswer | CutAnswer | CutUpload | Refuse | Delay | SkewDate | Unconditional
+Fault = Answer | LostAnswer | CutAnswer | CutUpload | Refuse | Delay | SkewDate
 
 
 def slow_down(retry_after: int | None = None) -> Answer:
