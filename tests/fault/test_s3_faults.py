@@ -31,7 +31,7 @@ from support.proxy_faults import (
     slow_down,
     time_too_skewed,
 )
-from support.s3_stores import ATTEMPTS, files_in, impatient
+from support.s3_stores import ATTEMPTS, impatient
 from support.servers import Rgw
 
 from desilt.table.errors import FileMissing, StorageUnavailable
@@ -498,4 +498,3 @@ def test_missing_files_are_missing_whatever_else_happens(place: Place) -> None:
     place.proxy.on(Match(), internal_error(), times=2)
     with pytest.raises(FileMissing):
         place.store.read(f"{place.root}/nothing")
-    assert files_in(place.straight, f"{place.root}/nothing") == frozenset()

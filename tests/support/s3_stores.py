@@ -5,24 +5,19 @@ A table is built on the local disk and copied up: a table is where its files are
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
-from desilt.table.storage import LocalStorage, Storage, StoreOptions
-from desilt.table.storage.s3 import S3Storage
+from desilt.table.storage import Storage, StoreOptions
 from desilt.table.table import Table
 
 from .builders import KEYED_OPTIONS, catalog
 from .servers import Rgw, S3User
 
 __all__ = [
-    "files_in",
     "impatient",
     "keyed_on",
-    "store_on",
     "uploaded",
 ]
 
@@ -52,14 +47,6 @@ def impatient(
     )
 
 
-def store_on(server: Rgw, bucket: str, endpoint: str | None = None) -> S3Storage:
-    return S3Storage(bucket, impatient(server, endpoint=endpoint))
-
-
-def patient(options: StoreOptions, attempts: int) -> StoreOptions:
-    return replace(options, attempts=attempts)
-
-
 def keyed_on(
     storage: Storage, warehouse: str, options: Mapping[str, str] | None = None, name: str = "db.t"
 ) -> Table:
@@ -70,14 +57,6 @@ def keyed_on(
         primary_key=("k",),
         options={**KEYED_OPTIONS, **(options or {})},
     )
-
-
-def files_in(storage: Storage, root: str) -> frozenset[str]:
-    """Every file below ``root``, hidden ones too, as whole paths."""
-    if isinstance(storage, LocalStorage):
-        found = (os.path.join(folder, n) for folder, _, names in os.walk(root) for n in names)
-        return frozenset(found)
-    return frozenset(f"{root}/{below}" for below, _ in storage.walk(root))
 
 
 def uploaded(table: Table | str, storage: Storage, root: str) -> str:
