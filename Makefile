@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := build/.venv-stamp
 
-.PHONY: check test demo bench duel duel-s3 soak fmt lint types setup setup-peers setup-tools setup-servers \
+.PHONY: check test demo bench duel duel-s3 soak committers fmt lint types setup setup-peers setup-tools setup-servers \
 	build clean
 
 check: lint types test
@@ -60,6 +60,9 @@ duel-s3: setup
 soak: setup-peers
 	PYTHONSAFEPATH=1 PYTHONPATH=tests $(BIN)/python -m bench.soak --seconds $(or $(SECONDS),600) \
 		$(if $(SEED),--seed $(SEED)) $(if $(ROW),--row $(ROW))
+
+committers: setup-servers
+	PYTHONSAFEPATH=1 PYTHONPATH=tests $(BIN)/python -m bench.committers --seconds $(or $(SECONDS),60)
 
 build: $(STAMP)
 	rm -rf build/lib dist

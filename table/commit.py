@@ -6,9 +6,9 @@ One attempt, in steps:
 2. on a retry: is our commit among the snapshots since, or are our files live? then it is done;
 3. check the premises (inputs live at their level, schema, bucket count, index) and that no level
    would hold overlapping files;
-4. write the delta manifest once, and base and delta lists on the latest snapshot;
+4. write delta manifest and list once, and a base list on the latest snapshot;
 5. create ``snapshot-<latest + 1>`` exclusively; if it exists, the race is lost: back to 1 with the
-   same data files;
+   same data files and, where they fit, the same merged manifests, after a pause;
 6. read it back. Engines that publish by "exists?, then rename" may have replaced it: that too is a
    lost race. Read the base once more: if that was replaced meanwhile, its new delta is missing from
    our snapshot and is added back by a commit of its own.
@@ -36,6 +36,7 @@ from .errors import (
     OutcomeUnknown,
     StorageUnavailable,
     TableError,
+    TableMissing,
 )
 from .handle import TableHandle
 from .manifest.entry import ENTRY_SCHEMA, SLIM_SCHEMA, EntryKind, ManifestEntry, frame_entries
@@ -227,24 +228,35 @@ class _Attempts:
         self._request = request
         self._files = CommitFiles(handle, reader, request)
         self._published_once = published_once
+        self._replaced = published_once
+        self._spent: list[str] = []
+        self._schemas: dict[int, TableSchema] = {}
 
     def run(self) -> _Success:
+        files = self._files
         try:
-            return self._until_published()
+            done = self._until_published()
         except OutcomeUnknown:
             raise
         except TableError as error:
             if self._published_once:
                 error.at(published_once=True)
             else:
-                self._remove(self._files.change_files + self._files.attempt_files)
+                self._spent += files.change_files + files.attempt_files + files.merge_files
+            self._remove(self._spent)
             raise error.at(table=self._handle.name) from error
+        self._remove(self._spent if self._replaced else self._spent + files.unused())
+        return done
 
     def _until_published(self) -> _Success:
-        limit = self._handle.latest_schema().options.number("commit.max-retries", RETRIES)
+        schema = self._latest_schema()
+        limit = schema.options.number("commit.max-retries", RETRIES)
+        if not self._request.rests_on_something:
+            self._files.write_change(schema)  # the less there is to do on a base, the better
         since: int | None = None
         for lost in range(limit + 1):
-            base = self._handle.snapshots.latest()
+            begun = self._handle.world.now_millis()
+            base = self._handle.snapshots.latest(since)
             done = self._done_already(base, since)
             if done is not None:
                 return _Success(done, lost)
@@ -253,15 +265,32 @@ class _Attempts:
             if published is not None:
                 return _Success(published, lost, self._replacement(base))
             if not self._published_once:
-                self._remove(self._files.attempt_files)
+                self._spent += self._files.attempt_files
             self._files.attempt_files.clear()
-            self._wait(lost)
+            self._wait(lost, self._handle.world.now_millis() - begun)
         raise CommitConflict("commit lost too many races", races=limit + 1)
 
-    def _wait(self, lost: int) -> None:
-        """10 ms doubling up to 10 s, and up to a fifth more (format §13.2)."""
-        seconds = min(0.01 * 2**lost, 10.0)
-        self._handle.world.sleep(seconds * (1 + 0.2 * self._handle.world.chance()))
+    def _latest_schema(self) -> TableSchema:
+        """The newest schema; that it is so is asked each time, its file read once."""
+        schema_id = self._handle.latest_schema_id()
+        if schema_id not in self._schemas:
+            try:
+                self._schemas[schema_id] = self._handle.schema(schema_id)
+            except FileMissing as error:
+                raise TableMissing(
+                    "no table here", table=self._handle.name, path=self._handle.root
+                ) from error
+        return self._schemas[schema_id]
+
+    def _wait(self, lost: int, attempt_millis: int) -> None:
+        """10 ms doubling up to 10 s (format §13.2), and up to as much again by chance.
+
+        Where an attempt takes longer, its time is what doubles: others take as long, and whoever
+        comes back before they are through loses again.
+        """
+        first = max(0.01, attempt_millis / 1000)
+        seconds = min(first * 2**lost, 10.0)
+        self._handle.world.sleep(seconds * (1 + self._handle.world.chance()))
 
     def _done_already(self, latest: Snapshot | None, since: int | None) -> Snapshot | None:
         """The snapshot that holds our change, if an earlier attempt did get through."""
@@ -272,15 +301,14 @@ class _Attempts:
         if since is None:
             return None
         request = self._request
-        for snapshot_id in range(since + 1, latest.id + 1):
-            found = self._handle.snapshots.find(snapshot_id)
-            if (
-                found is not None
-                and found.commit_user == request.user
-                and found.commit_identifier == request.identifier
-                and found.commit_kind == request.kind
-            ):
-                return found
+        found = self._handle.snapshots.find(since + 1)  # it could be there and nowhere else
+        if (
+            found is not None
+            and found.commit_user == request.user
+            and found.commit_identifier == request.identifier
+            and found.commit_kind == request.kind
+        ):
+            return found
         return None
 
     def _files_live(self, latest: Snapshot) -> bool:
@@ -299,7 +327,7 @@ class _Attempts:
         )
 
     def _attempt(self, base: Snapshot | None) -> Snapshot | None:
-        schema = self._handle.latest_schema()
+        schema = self._latest_schema()
         if self._request.rests_on_something:
             if base is None:
                 raise CommitConflict("the table has no snapshot any more", premise="inputs live")
@@ -349,6 +377,7 @@ class _Attempts:
         self._published_once = True
         found = self._read_back(path)
         if found is None or not same_snapshot(found, content):
+            self._replaced = True
             return None
         self._hint(snapshot_id)
         return load_snapshot(found, path)

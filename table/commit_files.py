@@ -22,7 +22,7 @@ from .manifest.codec import ManifestMeta, write_manifest_list
 from .manifest.entry import ENTRY_SCHEMA, EntryKind, ManifestEntry, entries_frame
 from .manifest.index import IndexEntry, write_index_manifest
 from .manifest.merge import MergeLimits, limits_of
-from .manifest_rewrite import Roller, merge_manifests
+from .manifest_rewrite import Merge, Roller, after_merges, merge_manifests
 from .metadata import MetadataReader
 from .premises import PartitionPremise, Premises
 from .row import decode_row
@@ -91,7 +91,8 @@ class CommitRequest:
 class CommitFiles:
     """Writes the metadata files of one change: the delta once, the rest for every attempt.
 
-    ``change_files`` are those of the delta, ``attempt_files`` those of the attempt now going on.
+    ``change_files`` are those of the delta, ``attempt_files`` those of the attempt now going on,
+    ``merge_files`` the manifests of its merges, which the next attempt uses where it can.
     """
 
     def __init__(self, handle: TableHandle, reader: MetadataReader, request: CommitRequest) -> None:
@@ -99,18 +100,32 @@ class CommitFiles:
         self._reader = reader
         self._request = request
         self._delta: tuple[ManifestMeta, ...] | None = None
+        self._delta_list: tuple[str, int] = ("", 0)
         self._changelog: dict[str, object] = {}
+        self._merges: list[Merge] = []
+        self._used: frozenset[str] = frozenset()
         self._run = uuid.uuid4().hex[:8]  # the same change may be committed a second time
         self._counter = 0
         self.change_files: list[str] = []
         self.attempt_files: list[str] = []
+        self.merge_files: list[str] = []
+
+    def write_change(self, schema: TableSchema) -> None:
+        """Write what no base changes, once: delta and changelog."""
+        if self._delta is None:
+            delta = self._write_change(self._request.all_entries(), schema)
+            self._delta_list = self._write_list(delta, self.change_files)
+            self._changelog = self._write_changelog(schema)
+            self._delta = delta
+
+    def unused(self) -> list[str]:
+        """Manifests of merges that the last attempt did not use."""
+        return [path for path in self.merge_files if path not in self._used]
 
     def snapshot(self, base: Snapshot | None, schema: TableSchema) -> bytes:
         """The content of the snapshot that puts the change on ``base``, all its files written."""
-        if self._delta is None:
-            self._delta = self._write_change(self._request.all_entries(), schema)
-            self._changelog = self._write_changelog(schema)
-        lists = self._write_lists(base, schema, self._delta)
+        self.write_change(schema)
+        lists = self._write_lists(base, schema)
         return self._content(base, schema, {**lists, **self._changelog, **self._write_index(base)})
 
     def _write_change(self, entries: pl.DataFrame, schema: TableSchema) -> tuple[ManifestMeta, ...]:
@@ -168,20 +183,19 @@ class CommitFiles:
         if not self._handle.storage.create(path, data):
             raise CorruptTable("a manifest of ours exists already", file=path)
 
-    def _write_lists(
-        self, base: Snapshot | None, schema: TableSchema, delta: Sequence[ManifestMeta]
-    ) -> dict[str, object]:
-        made = self.attempt_files
+    def _write_lists(self, base: Snapshot | None, schema: TableSchema) -> dict[str, object]:
         base_metas = () if base is None else self._reader.manifests(base)
         merged = merge_manifests(
-            base_metas,
+            after_merges(base_metas, self._merges),
             self._limits(schema),
             schema.types(schema.partition_keys),
             self._reader,
-            lambda: self._roller(schema, made),
+            lambda: self._roller(schema, self.merge_files),
+            self._merges,
         )
-        base_name, base_size = self._write_list(merged, made)
-        delta_name, delta_size = self._write_list(delta, made)
+        self._used = frozenset(paths.manifest_file(self._handle.root, m.name) for m in merged)
+        base_name, base_size = self._write_list(merged, self.attempt_files)
+        delta_name, delta_size = self._delta_list
         return {
             "baseManifestList": base_name,
             "baseManifestListSize": base_size,

@@ -45,7 +45,8 @@ class TableError(DesiltError):
     def at(self, **context: object) -> TableError:
         """The same error with more context (what is already known is not overwritten)."""
         for key, value in context.items():
-            self.context.setdefault(key, value)
+            if value is not None:
+                self.context.setdefault(key, value)
         return self
 
 

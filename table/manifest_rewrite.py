@@ -86,14 +86,42 @@ class FullMerge:
     live: pl.DataFrame
 
 
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Manifests, one behind the other, and what they were merged into."""
+
+    inputs: tuple[ManifestMeta, ...]
+    outputs: tuple[ManifestMeta, ...]
+
+
+def after_merges(metas: Sequence[ManifestMeta], merges: Sequence[Merge]) -> list[ManifestMeta]:
+    """The manifests with merges of an earlier attempt in place of what they merged.
+
+    A merge whose inputs are no longer all there, side by side, is left out.
+    """
+    after = list(metas)
+    for merge in merges:
+        names = [m.name for m in after]
+        wanted = [m.name for m in merge.inputs]
+        at = names.index(wanted[0]) if wanted[0] in names else len(names)
+        if names[at : at + len(wanted)] == wanted:
+            after[at : at + len(wanted)] = merge.outputs
+    return after
+
+
 def merge_manifests(
     metas: Sequence[ManifestMeta],
     limits: MergeLimits,
     partition_types: Sequence[DataType],
     reader: MetadataReader,
     roller: Callable[[], Roller],
+    merges: list[Merge] | None = None,
 ) -> tuple[ManifestMeta, ...]:
-    """The base list, with manifests merged as the limits say; ``roller`` makes one that writes."""
+    """The base list, with manifests merged as the limits say; ``roller`` makes one that writes.
+
+    Args:
+        merges: takes those of neighbours, which `after_merges` uses again.
+    """
     full = plan_full(metas, limits, partition_types, reader)
     if full is not None:
         return (*full.kept, *_rewrite(full, reader, roller()))
@@ -104,7 +132,10 @@ def merge_manifests(
             continue
         out = roller()
         out.add(cancel(pl.concat(list(reader.wholes([m.name for m in group])))))
-        merged += out.finish()
+        written = out.finish()
+        merged += written
+        if merges is not None:
+            merges.append(Merge(tuple(group), written))
     return tuple(merged)
 
 

@@ -21,6 +21,9 @@ from .storage import Storage
 
 SNAPSHOT_VERSION = 3
 
+STEPS_MAX = 16
+"""Snapshots that are asked for one by one; a hint that is further behind is no help."""
+
 
 class CommitKind(StrEnum):
     APPEND = "APPEND"
@@ -155,21 +158,35 @@ class SnapshotStore:
             return hint
         return max(self._listed(), default=None)
 
-    def latest(self) -> Snapshot | None:
-        """The newest snapshot, read now."""
+    def latest(self, known: int | None = None) -> Snapshot | None:
+        """The newest snapshot, read now.
+
+        Snapshots behind a known one are asked for one by one: that is cheaper than a listing, and
+        sees what a listing of the store may not show yet. It is done as long as they are few.
+
+        Args:
+            known: a snapshot that is there, or was; by default what the LATEST hint says.
+        """
+        begin = self._hint(paths.latest_hint(self._root)) if known is None else known
+        if begin is not None and begin > 0 and (found := self._behind(begin)) is not None:
+            return found
         for _ in range(3):
-            snapshot_id = self.latest_id()
-            if snapshot_id is None:
-                return None
-            snapshot = self.find(snapshot_id)
-            if snapshot is not None:
-                return snapshot
-            listed = self._listed()  # the hint named a snapshot that is gone
-            if listed and (found := self.find(max(listed))) is not None:
-                return found
+            listed = self._listed()
             if not listed:
                 return None
+            if (found := self._behind(max(listed))) is not None:
+                return found
         raise CorruptTable("the latest snapshot keeps vanishing", table=self._root)
+
+    def _behind(self, begin: int) -> Snapshot | None:
+        """The last of those that follow; None where there is none, or no end in sight."""
+        found: Snapshot | None = None
+        for snapshot_id in range(begin + 1, begin + 1 + STEPS_MAX):
+            following = self.find(snapshot_id)
+            if following is None:
+                return found or self.find(begin)
+            found = following
+        return None
 
     def earliest_id(self) -> int | None:
         hint = self._hint(paths.earliest_hint(self._root))

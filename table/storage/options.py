@@ -16,8 +16,9 @@ class StoreOptions:
     ``endpoint``: URL of a store that is not AWS's; ``path_style``: bucket in the path, not in the
     host name (None: yes where there is an endpoint). ``profile``: of the shared configuration
     files. ``access_key``, ``secret_key``, ``session_token``: only where a catalog hands them out;
-    they are never printed. ``attempts``: of one request, with back-off between them. Times in
-    seconds. ``scratch``: local folder for the parts of files that are being read.
+    they are never printed. ``attempts``: of one request; ``pause_seconds``: at most, behind the
+    first; it doubles with each, up to a hundred times as long. ``scratch``: local folder for the
+    parts of files that are being read.
     """
 
     endpoint: str | None = None
@@ -28,6 +29,7 @@ class StoreOptions:
     secret_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
     attempts: int = 8
+    pause_seconds: float = 0.05
     connect_seconds: float = 5.0
     read_seconds: float = 30.0
     in_flight: int = IN_FLIGHT

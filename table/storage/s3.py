@@ -17,9 +17,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-from urllib3.exceptions import HTTPError
-
 from ..errors import FileMissing, InvalidRequest, StorageUnavailable
 from .base import FileStatus
 from .credentials import TokenSource, with_token
@@ -27,7 +24,10 @@ from .object_path import ObjectPath, object_path
 from .options import StoreOptions
 from .requests import REQUESTS
 from .s3_calls import (
+    AGAIN,
     EXISTS,
+    FAILURES,
+    REASONS,
     S3Calls,
     code_of,
     in_doubt,
@@ -40,7 +40,7 @@ from .s3_sink import S3Sink
 from .scratch import Scratch
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
+    from mypy_boto3_s3.type_defs import ErrorTypeDef, ObjectIdentifierTypeDef
 
 DELETE_MAX = 1000
 """Keys of one request, by the API."""
@@ -112,9 +112,9 @@ class S3Storage:
         for attempt in range(self._options.attempts):
             try:
                 self._calls.once("PUT", place, partial(self._put, place, data, exclusive=True))
-            except (ClientError, BotoCoreError, HTTPError) as error:
+            except FAILURES as error:
                 if code_of(error) in EXISTS:
-                    return doubted and self.read(path) == data
+                    return doubted and self._is_ours(path, data)
                 doubted = doubted or in_doubt(error)
                 if attempt + 1 == self._options.attempts or not worth_another_try(error):
                     failed = translated(error, "PUT", place)
@@ -123,6 +123,15 @@ class S3Storage:
             else:
                 return True
         raise AssertionError("unreachable: attempts are at least one")
+
+    def _is_ours(self, path: str, data: bytes) -> bool:
+        """Whether an attempt without an answer made what is there."""
+        try:
+            return self.read(path) == data
+        except FileMissing as error:
+            raise StorageUnavailable(
+                "an object that was there is gone", in_doubt=True, file=path
+            ) from error
 
     def overwrite(self, path: str, data: bytes) -> None:
         place = self._place(path)
@@ -165,21 +174,33 @@ class S3Storage:
                 lambda: self._client.delete_object(Bucket=place.bucket, Key=place.key),
             )
             return
-        keys: list[ObjectIdentifierTypeDef] = [{"Key": place.key} for place in places]
-        answer = self._calls.call(
-            "DELETE",
-            places[0],
-            lambda: self._client.delete_objects(
-                Bucket=self._bucket, Delete={"Objects": keys, "Quiet": True}
-            ),
-        )
-        errors = [e for e in answer.get("Errors", []) if e.get("Code") != "NoSuchKey"]
+        errors = self._delete_keys(places[0], [place.key for place in places])
+        for attempt in range(self._options.attempts - 1):
+            again = [error.get("Key", "") for error in errors if error.get("Code") in AGAIN]
+            if not again or len(again) < len(errors):
+                break
+            self._calls.pause(attempt)
+            errors = self._delete_keys(places[0], again)
         if errors:
-            first = errors[0]
+            # What is refused is told, rather than what may yet succeed.
+            first = min(errors, key=lambda error: error.get("Code") in AGAIN)
+            code = first.get("Code", "")
             raise StorageUnavailable(
-                "cannot DELETE", reason=first.get("Message") or first.get("Code"),
+                "cannot DELETE", reason=REASONS.get(code) or first.get("Message") or code,
                 files=len(errors), file=f"s3://{self._bucket}/{first.get('Key')}",
             )  # fmt: skip
+
+    def _delete_keys(self, place: ObjectPath, keys: Sequence[str]) -> Sequence[ErrorTypeDef]:
+        """What could not be deleted, and why; the store tells this of each object."""
+        objects: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in keys]
+        answer = self._calls.call(
+            "DELETE",
+            place,
+            lambda: self._client.delete_objects(
+                Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True}
+            ),
+        )
+        return [e for e in answer.get("Errors", []) if e.get("Code") != "NoSuchKey"]
 
     # --- folders ----------------------------------------------------------------------------------
 

@@ -17,8 +17,17 @@ from typing import TYPE_CHECKING, TypeVar
 import boto3
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
-from botocore.exceptions import ConnectionError as NoConnection
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+    ProxyConnectionError,
+    SSLError,
+)
+from botocore.parsers import ResponseParserError
 from botocore.session import Session as BotocoreSession
 from urllib3.exceptions import HTTPError
 
@@ -33,8 +42,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PAUSE_SECONDS = 0.05
-PAUSE_SECONDS_MAX = 5.0
+FAILURES = (ClientError, BotoCoreError, HTTPError, ResponseParserError)
+"""All that a request may raise; the last is an answer that makes no sense."""
+
+NOT_SENT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
+"""Nobody has heard of the request."""
 
 MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 EXISTS = frozenset({"PreconditionFailed", "412"})
@@ -88,6 +100,7 @@ class S3Calls:
     ) -> None:
         self.client: S3Client = make_client(options, tokens)
         self._attempts = options.attempts
+        self._pause = options.pause_seconds
         self._sleep = sleep
 
     def call(self, operation: str, place: ObjectPath, action: Callable[[], T]) -> T:
@@ -100,7 +113,7 @@ class S3Calls:
         for attempt in range(self._attempts):
             try:
                 return self.once(operation, place, action)
-            except (ClientError, BotoCoreError, HTTPError) as error:
+            except FAILURES as error:
                 if attempt + 1 == self._attempts or not worth_another_try(error):
                     raise translated(error, operation, place) from error
             self.pause(attempt)
@@ -115,7 +128,7 @@ class S3Calls:
         except ClientError as error:
             REQUESTS.count(place.bucket, operation, _outcome(code_of(error)))
             raise
-        except (BotoCoreError, HTTPError):
+        except FAILURES:
             REQUESTS.count(place.bucket, operation, "failed")
             raise
         REQUESTS.count(place.bucket, operation, "ok")
@@ -123,7 +136,7 @@ class S3Calls:
 
     def pause(self, attempt: int) -> None:
         """Longer each time, and a random part of it: a crowd that was refused spreads out."""
-        most = min(PAUSE_SECONDS * 2**attempt, PAUSE_SECONDS_MAX)
+        most = self._pause * min(2**attempt, 100)
         self._sleep(most * (0.5 + random.random() / 2))
 
 
@@ -206,7 +219,10 @@ def worth_another_try(error: Exception) -> bool:
     if isinstance(error, ClientError):
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         return code_of(error) in AGAIN or status >= 500 or status == 429
-    return isinstance(error, (HTTPClientError, HTTPError, NoConnection, IncompleteReadError))
+    return isinstance(
+        error,
+        (HTTPClientError, HTTPError, IncompleteReadError, ResponseParserError, SSLError, *NOT_SENT),
+    )
 
 
 def in_doubt(error: Exception) -> bool:
@@ -214,7 +230,7 @@ def in_doubt(error: Exception) -> bool:
     if isinstance(error, ClientError):
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         return status >= 500 and code_of(error) not in TURNED_AWAY
-    return not isinstance(error, NoConnection)
+    return not isinstance(error, NOT_SENT)
 
 
 def translated(

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from ..errors import StorageUnavailable
@@ -80,6 +80,7 @@ class S3Ranges:
 
     def fetch(self, ranges: Sequence[Range], ahead: Sequence[Range] = ()) -> None:
         with self._mutex:
+            self._pieces = [p for p in self._pieces if not _failed(p.coming)]
             self._make_room(min((begin for begin, _ in ranges), default=0))
             for begin, end in ranges:
                 self._begin(begin, min(end, self._size))
@@ -118,6 +119,10 @@ class S3Ranges:
         old.remove()
 
 
+def _failed(coming: Future[None]) -> bool:
+    return coming.done() and not _succeeded(coming)
+
+
 def _succeeded(coming: Future[None]) -> bool:
     return coming.done() and not coming.cancelled() and coming.exception() is None
 
@@ -131,7 +136,7 @@ def _without(begin: int, end: int, pieces: Sequence[_Piece]) -> list[Range]:
     left: list[Range] = []
     at = begin
     for piece in sorted(pieces, key=lambda p: p.begin):
-        if piece.coming.done() and not _succeeded(piece.coming):
+        if _failed(piece.coming):
             continue
         if piece.end <= at or piece.begin >= end:
             continue
@@ -151,29 +156,40 @@ class _LocalFile:
 
     def __init__(self, path: str, size_bytes: int) -> None:
         self.path = path
-        try:
-            with open(path, "xb") as file:
-                file.truncate(size_bytes)
-        except OSError as error:
-            raise scratch_failed(error, path) from error
         self._finalizer = weakref.finalize(self, _remove, path)
+        try:
+            with self._opened(os.O_RDWR | os.O_CREAT | os.O_EXCL) as handle:
+                os.ftruncate(handle, size_bytes)
+        except StorageUnavailable:
+            self.remove()
+            raise
 
     def write(self, at: int, data: bytes | memoryview) -> None:
-        try:
-            with open(self.path, "r+b", buffering=0) as file:
-                file.seek(at)
-                view = memoryview(data)
-                while view:
-                    view = view[file.write(view) :]
-        except OSError as error:
-            raise scratch_failed(error, self.path) from error
+        view = memoryview(data)
+        with self._opened(os.O_WRONLY) as handle:
+            while view:
+                written = os.pwrite(handle, view, at)
+                at, view = at + written, view[written:]
 
     def copy(self, other: _LocalFile, begin: int, end: int) -> None:
         """These bytes of the other one."""
-        with open(other.path, "rb") as file:
-            file.seek(begin)
-            for at in range(begin, end, _BLOCK_BYTES):
-                self.write(at, file.read(min(_BLOCK_BYTES, end - at)))
+        for at in range(begin, end, _BLOCK_BYTES):
+            self.write(at, other._read(at, min(_BLOCK_BYTES, end - at)))
+
+    def _read(self, at: int, count: int) -> bytes:
+        with self._opened(os.O_RDONLY) as handle:
+            return os.pread(handle, count, at)
+
+    @contextmanager
+    def _opened(self, flags: int) -> Generator[int]:
+        try:
+            handle = os.open(self.path, flags, 0o600)
+            try:
+                yield handle
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise scratch_failed(error, self.path) from error
 
     def remove(self) -> None:
         self._finalizer()

@@ -143,7 +143,7 @@ class S3Sink:
 
         try:
             self._calls.call("PUT", self._place, complete)
-        except StorageUnavailable as error:
+        except (FileMissing, StorageUnavailable) as error:
             # An attempt whose answer was lost has ended the upload: then the object is there.
             if not self._is_there():
                 raise error from error

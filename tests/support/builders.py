@@ -158,7 +158,7 @@ def orphans(table: Table) -> set[str]:
     used |= {"LATEST", "EARLIEST"}
     return {
         path
-        for path in files_below(table.path)
+        for path in files_below(table.path, table.handle.storage)
         if os.path.basename(path) not in used and "/schema/" not in path
     }
 

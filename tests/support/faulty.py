@@ -24,7 +24,7 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar, cast
 
 from desilt.table.errors import StorageUnavailable
-from desilt.table.storage import FileStatus, LocalStorage, Ranges, Sink, Storage
+from desilt.table.storage import FileStatus, LocalStorage, Ranges, Sink, Storage, is_remote
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -291,7 +291,13 @@ def _failure(call: Call) -> StorageUnavailable:
     return StorageUnavailable("the store fails", call=call.method, file=call.path)
 
 
-def files_below(root: str) -> frozenset[str]:
-    """Every file below ``root``, hidden ones too, as absolute paths."""
+def files_below(root: str, storage: Storage | None = None) -> frozenset[str]:
+    """Every file below ``root``, hidden ones too, as absolute paths.
+
+    Args:
+        storage: where it is; what is on this machine is looked up without asking it.
+    """
+    if storage is not None and is_remote(root):
+        return frozenset(f"{root}/{below}" for below, _ in storage.walk(root))
     found = (os.path.join(folder, n) for folder, _, names in os.walk(root) for n in names)
     return frozenset(found)

@@ -435,10 +435,14 @@ async def _reply(exchange: _Exchange, answer: _Answered) -> None:
 def _error(fault: Answer, request: Request) -> _Answered:
     """An error in the store's form."""
     body = (
-        '<?xml version="1.0" encoding="UTF-8"?>'
-        f"<Error><Code>{fault.code}</Code><Message>{fault.message}</Message>"
-        "<RequestId>proxy</RequestId><HostId>proxy</HostId></Error>"
-    ).encode()
+        fault.body.encode()
+        if fault.body is not None
+        else (
+            '<?xml version="1.0" encoding="UTF-8"?>'
+            f"<Error><Code>{fault.code}</Code><Message>{fault.message}</Message>"
+            "<RequestId>proxy</RequestId><HostId>proxy</HostId></Error>"
+        ).encode()
+    )
     headers = {
         "Content-Type": "application/xml",
         "Content-Length": str(len(body)),

@@ -71,12 +71,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Answers with an error instead of asking the store."""
+    """Answers with an error, or with the body, instead of asking the store."""
 
     status: int
     code: str
     message: str = "by the proxy"
     headers: tuple[tuple[str, str], ...] = ()
+    body: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,11 @@ def files_of(table: Table, kind: str) -> list[Path]:
         found = [p for p in found if "manifest-list-" not in p.name]
     if kind == "snapshot/snapshot-":
         return sorted(found)[-1:]
+    if kind == "manifest/manifest-list-":
+        latest = table.handle.snapshots.latest()
+        assert latest is not None
+        names = (latest.base_manifest_list, latest.delta_manifest_list)
+        return [Path(table.path, "manifest", name) for name in names]
     return sorted(found, key=lambda p: (p.stat().st_mtime_ns, p.name), reverse=True)[:3]
 
 
