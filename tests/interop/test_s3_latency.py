@@ -1,0 +1,110 @@
+"""Latency is hidden: what reads many files of a store asks for as many at a time as it allows.
+
+A proxy holds every request back a little and counts how many wait. No time is asserted.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pytest
+from support.proxy import HttpProxy
+from support.proxy_faults import Delay, Match
+from support.servers import Rgw
+
+from desilt.table.catalog import Catalog
+from desilt.table.compact import RewriteOptions, rewrite
+from desilt.table.decision import PlanOptions
+from desilt.table.observe import TableObserver
+from desilt.table.orphans.clean import plan_orphans
+from desilt.table.storage import StoreOptions
+from desilt.table.storage.options import IN_FLIGHT
+from desilt.table.table import Table
+
+COMMITS = 130
+ROWS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """A table of many manifests and files, behind a proxy that holds requests back."""
+
+    table: Table
+    proxy: HttpProxy
+
+
+@pytest.fixture(scope="module")
+def filled(s3_server: Rgw) -> Iterator[tuple[str, StoreOptions]]:
+    bucket = s3_server.fresh_bucket("latency")
+    options = StoreOptions(
+        endpoint=s3_server.endpoint,
+        region=s3_server.region,
+        access_key=s3_server.access_key,
+        secret_key=s3_server.secret_key,
+    )
+    table = Catalog(f"s3://{bucket}/wh", store=options).create_table(
+        "db.t",
+        {"k": "BIGINT NOT NULL", "v": "STRING"},
+        primary_key=["k"],
+        options={"bucket": "1", "manifest.merge-min-count": "1000"},
+    )
+    for number in range(COMMITS):
+        keys = range(number * 10, number * 10 + ROWS)
+        table.write(pl.DataFrame({"k": keys, "v": [f"{number}"] * ROWS}))
+    yield bucket, options
+    s3_server.empty_bucket(bucket)
+
+
+@pytest.fixture
+def slow(filled: tuple[str, StoreOptions], tmp_path: Path) -> Iterator[Slow]:
+    bucket, options = filled
+    with HttpProxy(str(options.endpoint)) as proxy:
+        through = StoreOptions(
+            endpoint=proxy.endpoint,
+            region=options.region,
+            access_key=options.access_key,
+            secret_key=options.secret_key,
+            scratch=str(tmp_path / "scratch"),
+        )
+        proxy.on(Match(), Delay(0.5), times=10**9)
+        yield Slow(Catalog(f"s3://{bucket}/wh", store=through).table("db.t"), proxy)
+
+
+def most_at_a_time(slow: Slow) -> int:
+    """Requests that waited for their answer together."""
+    return slow.proxy.max_in_flight
+
+
+def test_manifests_are_read_side_by_side(slow: Slow) -> None:
+    observer = TableObserver(slow.table.handle)
+    assert observer.refresh()
+
+    assert len(observer.buckets()) == 1
+    assert most_at_a_time(slow) >= IN_FLIGHT
+
+
+def test_scans_open_files_side_by_side(slow: Slow) -> None:
+    assert slow.table.scan().collect().height == COMMITS * 10 + ROWS - 10
+    assert most_at_a_time(slow) >= IN_FLIGHT
+
+
+def test_orphans_are_looked_for_side_by_side(slow: Slow) -> None:
+    assert plan_orphans(slow.table.handle).files.is_empty()
+    assert most_at_a_time(slow) >= IN_FLIGHT
+
+
+def test_compactions_open_files_side_by_side(slow: Slow, filled: tuple[str, StoreOptions]) -> None:
+    """Of the rewrite alone; the plan is made without the proxy."""
+    observer = TableObserver(Catalog(f"s3://{filled[0]}/wh", store=filled[1]).table("db.t").handle)
+    observer.refresh()
+    plan = observer.plan("", 0, str(uuid.uuid4()), PlanOptions(mode="full"))
+    assert plan is not None
+    result = rewrite(plan, RewriteOptions(), slow.table.handle)
+
+    assert (plan.input_files, len(result.outputs)) == (COMMITS, 1)
+    assert result.rows_out == COMMITS * 10 + ROWS - 10
+    assert most_at_a_time(slow) >= IN_FLIGHT
