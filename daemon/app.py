@@ -340,6 +340,8 @@ class App:
             with self._mutex:
                 self._backlog.worked_on(key, self._clock.now())
         else:
+            if finished.outcome is Outcome.UNKNOWN:
+                self._sweeper.doubt(finished.task.task_id)
             self._settlement.bucket_failed(key, finished.error)
         self._tell(TaskFinished(finished))
         self._fleet.look(table)

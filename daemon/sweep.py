@@ -18,6 +18,9 @@ from .ledger import backoff_seconds
 from .listen import JournalFailed, LeftoversSwept, Listener, SweepFailed
 from .logs import describe
 
+# A store that has not carried out a request by then has lost it: its connection is long gone.
+IN_DOUBT_SECONDS = 300.0
+
 
 class Sweeper:
     """Used by one thread."""
@@ -28,6 +31,11 @@ class Sweeper:
         self._clock = clock
         self._tell = listener
         self._failed: dict[str, tuple[int, datetime]] = {}
+
+    def doubt(self, task_id: str) -> None:
+        """Its commit got no answer: the request may still be under way, so leave its files alone
+        for a while. Called by any thread."""
+        self._failed[task_id] = (0, self._clock.now() + timedelta(seconds=IN_DOUBT_SECONDS))
 
     def sweep(self, running: Set[str]) -> None:
         """Look up every open task but the ``running`` ones; one that fails is tried again later."""

@@ -29,6 +29,7 @@ from desilt.daemon.listen import (
     TaskFinished,
     TickFinished,
 )
+from desilt.daemon.sweep import IN_DOUBT_SECONDS
 from desilt.daemon.task import Outcome
 from desilt.policies import UniversalConfig, UniversalPolicy
 from desilt.table.commit import CommitOutcome
@@ -337,7 +338,10 @@ def test_unknown_commit_is_looked_up_before_its_bucket_goes_on(journal: Journal)
     (left,) = journal.open_tasks()
     world.engine.committed_anyway.add(left.task_id)
 
-    world.tick()
+    world.app.tick()
+    assert world.engine.swept == [], "the publish may still be under way"
+    world.clock.advance(IN_DOUBT_SECONDS)
+    world.app.tick()
 
     assert outcomes(world) == [Outcome.UNKNOWN]
     assert journal.closed_tasks(9)[0].outcome == "committed"
