@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 from ..errors import FileMissing
@@ -31,7 +32,8 @@ def side_by_side(ask: Callable[[T], R], questions: Iterable[T], width: int) -> I
     with ThreadPoolExecutor(width, thread_name_prefix="desilt-ask") as pool:
         try:
             for question in questions:
-                waiting.append(pool.submit(ask, question))
+                # In the caller's context: its requests are counted as its own.
+                waiting.append(pool.submit(copy_context().run, ask, question))
                 if len(waiting) >= width:
                     yield waiting.popleft().result()
             while waiting:

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -268,7 +269,7 @@ class S3Storage:
         with ThreadPoolExecutor(self._options.in_flight, thread_name_prefix="soon") as pool:
             for path, size in files:
                 whole = size if size <= whole_bytes else 0
-                mine[path] = pool.submit(self._open, path, whole)
+                mine[path] = pool.submit(copy_context().run, self._open, path, whole)
             with self._mutex:
                 self._soon.update(mine)
             try:

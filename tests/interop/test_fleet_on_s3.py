@@ -165,4 +165,4 @@ def test_first_looks_cost_a_few_requests_each(lake: Lake, s3_server: Rgw, journa
         operation: (n - 2 * (operation == "LIST")) / TABLES
         for operation, n in told.requests.items()
     }
-    assert {o: n for o, n in each.items() if n} == {"LIST": 3.0, "GET": 11.0, "HEAD": 2.0}
+    assert {o: n for o, n in each.items() if n} == {"LIST": 3.0, "GET": 12.0, "HEAD": 1.0}
