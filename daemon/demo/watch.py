@@ -77,7 +77,9 @@ class Watcher:
         """The health of every bucket, with the score that the daemon gives it."""
         now = datetime.now(UTC)
         facts = self._observer.health(int(now.timestamp() * 1000))
-        judged = judge([TableFacts("", "", self.table.name, facts)], self._rules, now=now)
+        judged = judge(
+            [TableFacts(self.table.name, "", self.table.name, facts)], self._rules, now=now
+        )
         frames = [frame for _, frame in judged.verdicts]
         return pl.concat(frames) if frames else facts.with_columns(score=pl.lit(0.0))
 

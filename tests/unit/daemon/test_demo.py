@@ -12,10 +12,15 @@ import polars as pl
 import pytest
 from support.builders import keyed_table, kv
 
+from desilt.daemon.config import load
 from desilt.daemon.demo.kinds import KINDS, Kind, Values, newest_of_each_group, totals
 from desilt.daemon.demo.log import Log, Sent, read_log
 from desilt.daemon.demo.proof import Proof, prove
 from desilt.daemon.demo.replay import Follower
+from desilt.daemon.demo.run import demo_config
+from desilt.daemon.demo.watch import Watcher
+from desilt.daemon.service import rules_of
+from desilt.table.catalog import Catalog
 from desilt.table.change_reader import Changes
 from desilt.table.table import Table
 
@@ -110,3 +115,20 @@ def test_proof_counts_what_is_wrong(tmp_path: Path) -> None:
     for _ in range(2):
         table.write(kv((1, "a")).cast({"k": pl.Int64}))
     assert not proof_of(table, rows, *told).holds  # more snapshots than there may be
+
+
+def test_a_watcher_sees_what_is_due(tmp_path: Path) -> None:
+    """The daemon's own score: by it the demo knows when the tables rest."""
+    kind = next(kind for kind in KINDS if kind.name == "demo.profiles")
+    table = Catalog(str(tmp_path)).create_table(
+        kind.name, kind.columns, primary_key=[kind.key], options=kind.options
+    )
+    (tmp_path / "desilt.yaml").write_text(
+        demo_config(str(tmp_path), tmp_path / "state.db", "127.0.0.1:0")
+    )
+    watcher = Watcher(kind, table, rules_of(load(tmp_path / "desilt.yaml")))
+    rows = pl.DataFrame([[1, "a", 1, "b", 1]], schema=kind.schema, orient="row")
+    for written in range(1, 7):
+        table.write(rows)
+        look = watcher.look()
+        assert (look.sorted_runs, look.resting) == (written, written < 5)
