@@ -112,7 +112,7 @@ class S3Ranges:
         self._pieces = [
             p
             for p in self._pieces
-            if (p.end > begin or p.begin >= self._tail) and _succeeded(p.coming)
+            if p.end > begin and _succeeded(p.coming)  # the end of the object is among them
         ]
         for piece in self._pieces:
             self._local.copy(old, piece.begin, piece.end)
