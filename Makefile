@@ -47,7 +47,7 @@ fmt: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/desilt demo
 
-bench: setup-peers
+bench: setup
 	PYTHONSAFEPATH=1 PYTHONPATH=tests $(BIN)/python -m bench.run $(if $(ONLY),--only $(ONLY))
 
 duel: setup-peers

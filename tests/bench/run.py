@@ -17,6 +17,8 @@ is told, or the old rows are marked | Polars copying all files, and Java |
 merged read, and the same rows picked from it |
 | fleet discover, first looks, tick | 10,000 small tables watched: finding them, looking for the \
 first time, a tick in which nothing changed | listing the snapshots of each |
+| store scan, store compact | 10,000 manifests looked at, 2,000 small files compacted, in a store \
+that holds each request back for 0.1 s | downloading the same by boto3, as many at a time |
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
-from bench import fleet
+from bench import fleet, store
 from bench.dataset import OPTIONS, ROOT, SCHEMA, SEED, SETS, TABLE, DataSet, frame, load
 from bench.process import Worker
 from rich.console import Console
@@ -64,6 +66,7 @@ TO_REACH = {
     **{"partial-update java": 1.5, "aggregation java": 1.5, "sparse java": 1.5},
     **{"lookup java": 1.0, "vectors java": 1.0},
 }
+GROUPS = {"fleet": fleet.NAMES, "store": store.NAMES}
 
 Answer = dict[str, float]
 
@@ -98,13 +101,17 @@ VARIANTS = {
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Wall seconds of one rival: median and quartiles; CPU and memory where they are known."""
+    """Wall seconds of one rival: median and quartiles; CPU and memory where they are known.
+
+    ``in_flight``: where requests are counted, the most at once and their average.
+    """
 
     median: float
     quartiles: tuple[float, float]
     cpu_seconds: float | None
     peak_rss_bytes: int | None
     runs: int
+    in_flight: tuple[int, float] | None = None
 
     @staticmethod
     def of(answers: Sequence[Answer]) -> Sample:
@@ -118,7 +125,15 @@ class Sample:
             cpu_seconds=statistics.median(cpu) if cpu else None,
             peak_rss_bytes=int(max(peak)) if peak else None,
             runs=len(answers),
+            in_flight=_in_flight(answers),
         )
+
+
+def _in_flight(answers: Sequence[Answer]) -> tuple[int, float] | None:
+    """Of the run with the fewest at most, and the median of the averages."""
+    if not all("average" in a for a in answers):
+        return None
+    return int(min(a["most"] for a in answers)), statistics.median(a["average"] for a in answers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +277,13 @@ def fleet_against_listing(name: str, scale: float, repeats: int) -> Result:
     return Result(name, "listing", tables, 0, Sample.of(ours), Sample.of(theirs), None)
 
 
+def store_against_download(name: str, scale: float, repeats: int) -> Result:
+    """``rows``: manifests or files."""
+    count = max(2, int(store.COUNTS[name] * scale))
+    size, ours, theirs = store.runs(WORK, name, count, repeats)
+    return Result(name, "download", count, size, Sample.of(ours), Sample.of(theirs), None)
+
+
 def _result(name: str, rival: str, data: DataSet, ours: Sample, theirs: Sample) -> Result:
     return Result(name, rival, data.rows, data.size_bytes, ours, theirs, TO_REACH.get(name))
 
@@ -278,6 +300,9 @@ def benchmarks(scale: float, repeats: int) -> Mapping[str, Callable[[], Result]]
     def against_listing(name: str) -> Callable[[], Result]:
         return lambda: fleet_against_listing(name, scale, repeats)
 
+    def against_download(name: str) -> Callable[[], Result]:
+        return lambda: store_against_download(name, scale, few)
+
     few = min(repeats, 3)  # the slow rivals
     return {
         **{name: against_copy(name, Variant(name, {})) for name in SETS},
@@ -292,6 +317,7 @@ def benchmarks(scale: float, repeats: int) -> Mapping[str, Callable[[], Result]]
         "scan": lambda: part_against_all("scan", scale, few),
         "get": lambda: part_against_all("get", scale, few),
         **{name: against_listing(name) for name in fleet.NAMES},
+        **{name: against_download(name) for name in store.NAMES},
     }
 
 
@@ -299,7 +325,7 @@ def drawn(results: Sequence[Result]) -> Table:
     """The results for eyes."""
     table = Table(
         *("what", "rows", "input", "desilt s (quartiles)", "rival", "rival s (quartiles)"),
-        *("ratio", "to reach", "CPU ratio", "peak RSS"),
+        *("ratio", "to reach", "CPU ratio", "peak RSS", "in flight (average)"),
         title="desilt against others: ratio = rival's median ÷ desilt's",
     )
     for r in results:
@@ -309,6 +335,7 @@ def drawn(results: Sequence[Result]) -> Table:
             *(r.rival, _times(r.against), f"{r.ratio:.2f}"),
             *("-" if x is None else f"{x:.2f}" for x in (r.to_reach, r.cpu_ratio)),
             "-" if peak is None else f"{peak / 2**20:.0f} MiB",
+            _waiting(r.desilt),
         )
     return table
 
@@ -320,6 +347,13 @@ def _counted(rows: int) -> str:
 def _times(sample: Sample) -> str:
     low, high = sample.quartiles
     return f"{sample.median:.2f} ({low:.2f}–{high:.2f})"
+
+
+def _waiting(sample: Sample) -> str:
+    if sample.in_flight is None:
+        return "-"
+    most, average = sample.in_flight
+    return f"{most} ({average:.0f})"
 
 
 def machine() -> dict[str, str]:
@@ -336,7 +370,7 @@ def machine() -> dict[str, str]:
 def main() -> None:
     """What ``make bench`` runs."""
     parser = argparse.ArgumentParser(description="desilt against others")
-    parser.add_argument("--only", help="fleet, or one of: " + ", ".join(benchmarks(1, 1)))
+    parser.add_argument("--only", help="fleet, store, or one of: " + ", ".join(benchmarks(1, 1)))
     parser.add_argument("--scale", type=float, default=1.0, help="1 means 18 million rows")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path, default=ROOT / "result.json")
@@ -344,9 +378,9 @@ def main() -> None:
     chosen = benchmarks(given.scale, given.repeats)
     names = tuple(chosen)
     if given.only is not None:
-        names = fleet.NAMES if given.only == "fleet" else (given.only,)
+        names = GROUPS.get(given.only, (given.only,))
     if not set(names) <= set(chosen):
-        parser.error(f"--only takes fleet, or one of: {', '.join(chosen)}")
+        parser.error(f"--only takes fleet, store, or one of: {', '.join(chosen)}")
     WORK.mkdir(parents=True, exist_ok=True)
     results: list[Result] = []
     console = Console(width=None if sys.stdout.isatty() else 160)

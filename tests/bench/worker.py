@@ -17,13 +17,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import boto3
 import polars as pl
+from botocore.config import Config
 
 import desilt
 from desilt.table.compact import commit, rewrite
 from desilt.table.decision import Mode, PlanOptions
 from desilt.table.observe import TableObserver
 from desilt.table.rewrite import RewriteOptions
+from desilt.table.storage.many import side_by_side
+from desilt.table.storage.options import IN_FLIGHT
 
 Answer = dict[str, float]
 
@@ -84,9 +88,32 @@ def get(table: str, ids: list[int], *, pushed: bool) -> Answer:
     return {"rows": opened.scan().collect().join(keys, on="id", how="semi").height}
 
 
+def observe(table: str) -> Answer:
+    """The daemon's first look: every manifest of the latest snapshot, and the health of buckets."""
+    observer = TableObserver(desilt.open_table(table).handle)
+    observer.refresh()
+    return {"rows": int(observer.health(int(time.time() * 1000))["files"].sum())}
+
+
+def download(prefix: str) -> Answer:
+    """boto3 alone: all objects below an ``s3://`` address, as many at a time as desilt asks for."""
+    bucket, _, below = prefix.removeprefix("s3://").partition("/")
+    config = Config(max_pool_connections=IN_FLIGHT)
+    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], config=config)
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=below)
+    keys = [one.get("Key", "") for page in pages for one in page.get("Contents", [])]
+
+    def size(key: str) -> int:
+        return len(client.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+    return {"bytes": sum(side_by_side(size, keys, IN_FLIGHT))}
+
+
 CALLS: dict[str, Callable[..., Answer]] = {
     "compact": compact,
     "copy": copy,
+    "download": download,
+    "observe": observe,
     "write": write,
     "read": read,
     "scan": scan,

@@ -135,6 +135,11 @@ class HttpProxy(LoopbackProxy):
             self._rules.clear()
             self._listings.clear()
             self._stale = (0, 0.0)
+        self.forget()
+
+    def forget(self) -> None:
+        """Forgets what came by; rules stay."""
+        with self._lock:
             self._seen.clear()
             self._most_in_flight = self._in_flight
 
