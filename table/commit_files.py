@@ -193,6 +193,8 @@ class CommitFiles:
             lambda: self._roller(schema, self.merge_files),
             self._merges,
         )
+        if base is not None:
+            self._reader.keep_only(base)
         self._used = frozenset(paths.manifest_file(self._handle.root, m.name) for m in merged)
         base_name, base_size = self._write_list(merged, self.attempt_files)
         delta_name, delta_size = self._delta_list

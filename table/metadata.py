@@ -86,12 +86,14 @@ class MetadataReader:
 
     def _slims(self, metas: Sequence[ManifestMeta]) -> list[pl.DataFrame]:
         """Slim entries of these manifests; those not read before are read many at a time."""
-        missing = [m.name for m in metas if m.name not in self._slim]
+        known = self._slim
+        missing = [m.name for m in metas if m.name not in known]
         files = [paths.manifest_file(self._handle.root, name) for name in missing]
         found = zip(missing, files, read_many(self._handle.storage, files), strict=True)
-        for name, path, data in found:
-            self._slim[name] = read_manifest(data, path, stats=False)
-        return [self._slim[m.name] for m in metas]
+        fresh = {name: read_manifest(data, path, stats=False) for name, path, data in found}
+        slims = [fresh[m.name] if m.name in fresh else known[m.name] for m in metas]
+        self._slim = {**self._slim, **fresh}
+        return slims
 
     def whole(self, name: str) -> pl.DataFrame:
         """Entries of a manifest with statistics; not remembered."""
@@ -131,13 +133,16 @@ class MetadataReader:
 
     def live(self, snapshot: Snapshot) -> pl.DataFrame:
         """Live files of the snapshot, slim; forgets manifests that it does not use."""
-        metas = self.manifests(snapshot)
-        live = fold(self._slims(metas))
-        used = {m.name for m in metas}
+        live = fold(self._slims(self.manifests(snapshot)))
+        self.keep_only(snapshot)
+        return live
+
+    def keep_only(self, snapshot: Snapshot) -> None:
+        """Forget what the snapshot does not use, so that no reader grows with a table's history."""
+        used = {m.name for m in self.manifests(snapshot)}
         lists = (snapshot.base_manifest_list, snapshot.delta_manifest_list)
         self._slim = {name: frame for name, frame in self._slim.items() if name in used}
         self._lists = {name: metas for name, metas in self._lists.items() if name in lists}
-        return live
 
     def live_of(self, snapshot: Snapshot, choice: PartitionChoice) -> LiveFiles:
         """Live files of the wanted partitions; manifests that hold none of them are not read.

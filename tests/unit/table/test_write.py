@@ -26,11 +26,13 @@ from support.builders import (
 from support.faulty import Failure, FaultyStorage, files_below
 
 from desilt.table.bucket import bucket_numbers
+from desilt.table.commit import Committer
 from desilt.table.conform import conform
 from desilt.table.datatypes import parse_type
 from desilt.table.errors import BadData, InvalidRequest, StorageUnavailable, TableError
 from desilt.table.metadata import MetadataReader
 from desilt.table.table import Table
+from desilt.table.write import write_rows
 
 TYPES = {
     "k": "INT NOT NULL",
@@ -369,6 +371,19 @@ def test_written_rows_are_visible_to_the_next_reader_at_once(tmp_path: Path) -> 
         table.write(kv((number, "x")))
         assert len(rows_of(reopened(table))) == number + 1
     assert len(live_files(table)) == 3
+
+
+def test_a_long_writer_remembers_no_more_than_the_latest_snapshot_uses(tmp_path: Path) -> None:
+    table = append_table(tmp_path)
+    committer = Committer(table.handle)
+    for number in range(40):
+        rows = pl.DataFrame({"n": [number], "v": ["a"]})
+        write_rows(table.handle, rows, committer=committer)
+    reader, latest = committer.reader, table.handle.snapshots.latest()
+    assert latest is not None
+    in_use = len(reader.manifests(latest))
+    assert len(reader._lists) <= 4  # pyright: ignore[reportPrivateUsage]
+    assert len(reader._slim) <= in_use + 2  # pyright: ignore[reportPrivateUsage]
 
 
 def test_time_zones_are_converted_to_utc(tmp_path: Path) -> None:
