@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import polars as pl
 import pytest
+from support.builders import keyed_table, upserts
 from support.proxy import HttpProxy
 from support.proxy_faults import Delay, Match
+from support.s3_stores import impatient, uploaded
 from support.servers import Rgw
 
 from desilt.table.catalog import Catalog
@@ -23,10 +24,14 @@ from desilt.table.observe import TableObserver
 from desilt.table.orphans.clean import plan_orphans
 from desilt.table.storage import StoreOptions
 from desilt.table.storage.options import IN_FLIGHT
+from desilt.table.storage.s3 import S3Storage
 from desilt.table.table import Table
 
 COMMITS = 130
 ROWS = 20
+UNMERGED = {"manifest.merge-min-count": "1000"}
+# So long that as many requests as may be made are made meanwhile, also by a busy machine.
+HELD_SECONDS = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +43,15 @@ class Slow:
 
 
 @pytest.fixture(scope="module")
-def filled(s3_server: Rgw) -> Iterator[tuple[str, StoreOptions]]:
+def filled(
+    s3_server: Rgw, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, StoreOptions]]:
     bucket = s3_server.fresh_bucket("latency")
-    options = StoreOptions(
-        endpoint=s3_server.endpoint,
-        region=s3_server.region,
-        access_key=s3_server.access_key,
-        secret_key=s3_server.secret_key,
-    )
-    table = Catalog(f"s3://{bucket}/wh", store=options).create_table(
-        "db.t",
-        {"k": "BIGINT NOT NULL", "v": "STRING"},
-        primary_key=["k"],
-        options={"bucket": "1", "manifest.merge-min-count": "1000"},
-    )
+    table = keyed_table(tmp_path_factory.mktemp("many"), options={**UNMERGED, "bucket": "1"})
     for number in range(COMMITS):
-        keys = range(number * 10, number * 10 + ROWS)
-        table.write(pl.DataFrame({"k": keys, "v": [f"{number}"] * ROWS}))
+        table.write(upserts(ROWS, f"{number}", start=number * 10))
+    options = impatient(s3_server)
+    uploaded(table, S3Storage(bucket, options), f"s3://{bucket}/wh/db.db/t")
     yield bucket, options
     s3_server.empty_bucket(bucket)
 
@@ -63,14 +60,10 @@ def filled(s3_server: Rgw) -> Iterator[tuple[str, StoreOptions]]:
 def slow(filled: tuple[str, StoreOptions], tmp_path: Path) -> Iterator[Slow]:
     bucket, options = filled
     with HttpProxy(str(options.endpoint)) as proxy:
-        through = StoreOptions(
-            endpoint=proxy.endpoint,
-            region=options.region,
-            access_key=options.access_key,
-            secret_key=options.secret_key,
-            scratch=str(tmp_path / "scratch"),
+        through = replace(
+            options, endpoint=proxy.endpoint, scratch=str(tmp_path / "scratch"), read_seconds=60
         )
-        proxy.on(Match(), Delay(0.5), times=10**9)
+        proxy.on(Match(), Delay(HELD_SECONDS), times=None)
         yield Slow(Catalog(f"s3://{bucket}/wh", store=through).table("db.t"), proxy)
 
 
