@@ -39,10 +39,10 @@ from .server_process import (
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["Rgw", "S3User", "http_status", "rgw", "s3_client"]
+__all__ = ["ADMIN", "Rgw", "S3User", "http_status", "rgw", "s3_client"]
 
 _REGION = "us-east-1"
-_ADMIN = "desilt-admin"
+ADMIN = "desilt-admin"
 _CAPS = "users=*;buckets=*;metadata=*;usage=*;user-policy=*"
 
 
@@ -320,7 +320,7 @@ def _listening(port: int) -> bool:
 
 def _administrator(cluster: _Cluster, folder: Path) -> Rgw:
     tool = [cluster.program("radosgw-admin"), "-c", str(folder / "ceph.conf"), "-n", "client.rgw"]
-    make = ["user", "create", f"--uid={_ADMIN}", f"--display-name={_ADMIN}", f"--caps={_CAPS}"]
+    make = ["user", "create", f"--uid={ADMIN}", f"--display-name={ADMIN}", f"--caps={_CAPS}"]
     keys = json.loads(run_tool([*tool, *make], env=cluster.env))["keys"][0]
     endpoint = f"http://127.0.0.1:{cluster.port}"
     return Rgw(endpoint, keys["access_key"], keys["secret_key"])
