@@ -43,7 +43,8 @@ __all__ = ["ADMIN", "Rgw", "S3User", "http_status", "rgw", "s3_client"]
 
 _REGION = "us-east-1"
 ADMIN = "desilt-admin"
-_CAPS = "users=*;buckets=*;metadata=*;usage=*;user-policy=*"
+_ROLES = "rgw_s3_auth_use_sts = true\nrgw_sts_key = 0123456789abcdef\n"
+_CAPS = "users=*;buckets=*;metadata=*;usage=*;user-policy=*;roles=*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,29 @@ class Rgw:
     def delete_user_policy(self, user: S3User, name: str) -> None:
         """Takes an IAM policy away from a user (DeleteUserPolicy)."""
         self._post(Action="DeleteUserPolicy", UserName=user.name, PolicyName=name)
+
+    def make_role(self, name: str, who: S3User, policy: Mapping[str, Any]) -> str:
+        """A new role with an IAM policy, which a user may take on; its name in full."""
+        principal = {"AWS": [f"arn:aws:iam:::user/{who.name}"]}
+        statement = {"Effect": "Allow", "Principal": principal, "Action": ["sts:AssumeRole"]}
+        trust = {"Version": "2012-10-17", "Statement": [statement]}
+        self._post(Action="CreateRole", RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
+        document = json.dumps(policy)
+        self._post(
+            Action="PutRolePolicy", RoleName=name, PolicyName="desilt", PolicyDocument=document
+        )
+        return f"arn:aws:iam:::role/{name}"
+
+    def role_client(self, who: S3User) -> Any:
+        """A boto3 client by which the user takes on roles."""
+        make: Any = boto3.client  # there are no stubs of this service
+        return make(
+            "sts",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=who.access_key,
+            aws_secret_access_key=who.secret_key,
+            region_name=self.region,
+        )
 
     def fresh_bucket(self, prefix: str = "test", *, user: S3User | None = None) -> str:
         """A new empty bucket of the administrator or the given user."""
@@ -189,9 +213,13 @@ def http_status(error: ClientError) -> int:
 
 
 @contextlib.contextmanager
-def rgw() -> Generator[Rgw, None, None]:
-    """A gateway with an empty store, as long as the block lasts."""
-    cluster = _Cluster(servers_home("ceph"), free_port(), free_port())
+def rgw(*, roles: bool = False) -> Generator[Rgw, None, None]:
+    """A gateway with an empty store, as long as the block lasts.
+
+    Args:
+        roles: they can be taken on; then it does not tell an unknown key from one without rights.
+    """
+    cluster = _Cluster(servers_home("ceph"), free_port(), free_port(), roles)
     with server_folder("rgw") as folder, contextlib.ExitStack() as stack:
         start = functools.partial(_start, stack, cluster, folder)
         (folder / "ceph.conf").write_text(cluster.config(folder))
@@ -209,6 +237,7 @@ class _Cluster:
     home: Path
     monitor_port: int
     port: int
+    roles: bool
 
     def program(self, name: str) -> str:
         return str(self.home / "usr" / "bin" / name)
@@ -276,7 +305,7 @@ rgw_enable_usage_log = false
 rgw_gc_obj_min_wait = 1
 rgw_gc_processor_period = 5
 rgw_gc_processor_max_time = 5
-"""
+{_ROLES if self.roles else ""}"""
 
 
 def _make_monitor(cluster: _Cluster, folder: Path) -> None:
