@@ -11,6 +11,8 @@ import random
 import time
 from base64 import b64encode
 from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import boto3
@@ -78,6 +80,9 @@ REASONS = {
     "RequestTimeTooSkewed": "the clocks of this machine and of the store differ too much",
     "QuotaExceeded": "the store's quota is used up",
 }
+
+SKEW_SECONDS_MAX = 15 * 60
+"""By the API."""
 
 
 class LocalFailure(Exception):
@@ -217,8 +222,21 @@ def translated(
     code = code_of(error)
     if code in MISSING:
         return FileMissing("file does not exist", action=operation, file=place.path)
+    if code == "403" and _clock_is_off(error):
+        code = "RequestTimeTooSkewed"
     reason = REASONS.get(code) or first_line(error)
     return StorageUnavailable(f"cannot {operation}", reason=reason, file=place.path)
+
+
+def _clock_is_off(error: Exception) -> bool:
+    """By the time of an answer that, being one to HEAD, has no body to say so."""
+    assert isinstance(error, ClientError)
+    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    try:
+        then = parsedate_to_datetime(headers.get("date", "")).replace(tzinfo=UTC)
+    except ValueError:
+        return False
+    return abs((datetime.now(UTC) - then).total_seconds()) > SKEW_SECONDS_MAX
 
 
 def _outcome(code: str) -> str:

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode
 
 import boto3
@@ -128,8 +128,8 @@ class Rgw:
 
     def role_client(self, who: S3User) -> Any:
         """A boto3 client by which the user takes on roles."""
-        make: Any = boto3.client  # there are no stubs of this service
-        return make(
+        untyped = cast("Any", boto3)  # there are no stubs of this service
+        return untyped.client(
             "sts",
             endpoint_url=self.endpoint,
             aws_access_key_id=who.access_key,
