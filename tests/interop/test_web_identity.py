@@ -7,8 +7,7 @@ the gateway checks their session token, and what the role may do.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,11 +18,16 @@ import pytest
 from support.builders import catalog, keyed_table, kv, rows_of, upserts
 from support.iam import documented, policy_for
 from support.proxy import HttpProxy
+from support.proxy_faults import Delay, Match
 from support.s3_stores import ATTEMPTS, impatient, keyed_on, uploaded
 from support.servers import Rgw
 from support.sts import Sts, StsAnswer, refusal, web_identities
 
+from desilt.daemon.config_catalog import CatalogConfig, S3Config
+from desilt.daemon.engine import Rewriter, TableEngine
 from desilt.daemon.outcome import Next, after_failure
+from desilt.daemon.supervisor import Supervisor, SupervisorOptions
+from desilt.table.decision import PlanOptions
 from desilt.table.errors import StorageUnavailable
 from desilt.table.storage import StoreOptions
 from desilt.table.storage.s3 import S3Storage
@@ -202,6 +206,18 @@ def test_a_server_of_identities_that_is_away_is_named(
         assert store.create(f"{place.root}/x", b"x")
 
 
+def test_a_server_of_identities_that_is_silent_is_waited_for_as_long_as_a_store(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with HttpProxy(place.sts.endpoint) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", proxy.endpoint)
+        proxy.on(Match(), Delay(60), times=2)
+        store = S3Storage(place.bucket, replace(place.options, read_seconds=0.2, attempts=2))
+        with pytest.raises(StorageUnavailable, match="Read timeout") as caught:
+            store.list(place.root)
+    assert caught.value.message == NONE_GIVEN
+
+
 def test_credentials_that_are_over_when_they_come_are_named(place: Place) -> None:
     place.sts.lifetime = timedelta(seconds=-5)
     store = place.store()
@@ -264,12 +280,19 @@ def test_workers_take_on_the_role_themselves(place: Place, tmp_path: Path) -> No
         local.write(kv((1, value)))
     owner = S3Storage(place.bucket, impatient(place.server))
     uploaded(local, owner, f"{place.root}/db.db/t")
-    environment = {**os.environ, "AWS_ENDPOINT_URL_S3": place.server.endpoint}
-    command = [sys.executable, "-P", "-m", "desilt.daemon", "compact"]
-    done = subprocess.run(
-        [*command, "--warehouse", place.root, "--table", "db.t", "--mode", "full"],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    supervisor = Supervisor(SupervisorOptions(workers=1, threads=1, rss_bytes_max=2**31))
+    supervisor.start()
+    engine = TableEngine(Rewriter(supervisor, "full"))
+    s3 = S3Config(endpoint=place.server.endpoint, region=place.server.region)
+    opened = engine.open(CatalogConfig(name="lake", warehouse=place.root, s3=s3), "db.t")
+    opened.observer.refresh()
+    plan = opened.observer.plan("", 0, str(uuid.uuid4()), PlanOptions(mode="full"))
+    assert plan is not None
+    before = len(place.sts.tokens)
+
+    result = engine.rewrite(plan, 2**28)
+
+    assert len(place.sts.tokens) == before + 1
+    engine.commit(plan, result)
+    supervisor.stop()
     assert rows_of(catalog(place.root, storage=place.store()).table("db.t")) == [(1, "b")]
-    assert len(place.sts.tokens) >= 2
