@@ -274,7 +274,9 @@ def test_a_profile_may_name_the_role(place: Place, monkeypatch: pytest.MonkeyPat
     assert place.sts.tokens == [TOKEN, TOKEN]
 
 
-def test_workers_take_on_the_role_themselves(place: Place, tmp_path: Path) -> None:
+def test_workers_take_on_the_role_themselves(
+    place: Place, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     local = keyed_table(tmp_path)
     for value in "ab":
         local.write(kv((1, value)))
@@ -282,6 +284,7 @@ def test_workers_take_on_the_role_themselves(place: Place, tmp_path: Path) -> No
     uploaded(local, owner, f"{place.root}/db.db/t")
     supervisor = Supervisor(SupervisorOptions(workers=1, threads=1, rss_bytes_max=2**31))
     supervisor.start()
+    request.addfinalizer(supervisor.stop)
     engine = TableEngine(Rewriter(supervisor, "full"))
     s3 = S3Config(endpoint=place.server.endpoint, region=place.server.region)
     opened = engine.open(CatalogConfig(name="lake", warehouse=place.root, s3=s3), "db.t")
@@ -294,5 +297,4 @@ def test_workers_take_on_the_role_themselves(place: Place, tmp_path: Path) -> No
 
     assert len(place.sts.tokens) == before + 1
     engine.commit(plan, result)
-    supervisor.stop()
     assert rows_of(catalog(place.root, storage=place.store()).table("db.t")) == [(1, "b")]
