@@ -12,11 +12,11 @@ import time
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import boto3
 from botocore.config import Config
-from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -28,7 +28,6 @@ from botocore.exceptions import (
     SSLError,
 )
 from botocore.parsers import ResponseParserError
-from botocore.session import Session as BotocoreSession
 from urllib3.exceptions import HTTPError
 
 from ..errors import FileMissing, StorageUnavailable, TableError, first_line
@@ -36,6 +35,7 @@ from .credentials import TokenSource, with_token
 from .object_path import ObjectPath
 from .options import StoreOptions
 from .requests import REQUESTS
+from .s3_session import CredentialsFailed, session_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -45,7 +45,9 @@ T = TypeVar("T")
 FAILURES = (ClientError, BotoCoreError, HTTPError, ResponseParserError)
 """All that a request may raise; the last is an answer that makes no sense."""
 
-NOT_SENT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
+NOT_SENT = (
+    EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError, CredentialsFailed
+)  # fmt: skip
 """Nobody has heard of the request."""
 
 MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
@@ -78,6 +80,9 @@ REASONS = {
     "RequestTimeTooSkewed": "the clocks of this machine and of the store differ too much",
     "QuotaExceeded": "the store's quota is used up",
 }
+
+SKEW_SECONDS_MAX = 15 * 60
+"""By the API."""
 
 
 class LocalFailure(Exception):
@@ -165,39 +170,10 @@ def make_client(options: StoreOptions, tokens: TokenSource | None = None) -> S3C
         response_checksum_validation="when_required",
     )
     try:
-        session = boto3.Session(
-            aws_access_key_id=None if tokens else options.access_key,
-            aws_secret_access_key=None if tokens else options.secret_key,
-            aws_session_token=None if tokens else options.session_token,
-            profile_name=options.profile,
-            region_name=options.region,
-            botocore_session=None if tokens is None else _renewing(tokens),
-        )
-        region = options.region or session.region_name or "us-east-1"
-        return session.client("s3", endpoint_url=endpoint, region_name=region, config=config)
-    except (BotoCoreError, ValueError) as error:
+        session = boto3.Session(botocore_session=session_of(options, tokens))
+        return session.client("s3", endpoint_url=endpoint, config=config)
+    except (*FAILURES, OSError, ValueError) as error:
         raise StorageUnavailable("no client for the store", reason=first_line(error)) from error
-
-
-def _renewing(tokens: TokenSource) -> BotocoreSession:
-    """A session whose credentials are asked for again shortly before they expire."""
-
-    def credentials() -> dict[str, object]:
-        token = tokens()
-        options = with_token(StoreOptions(), token)
-        expires = datetime.fromtimestamp(token.expires_at_millis / 1000, UTC)
-        return {
-            "access_key": options.access_key,
-            "secret_key": options.secret_key,
-            "token": options.session_token,
-            "expiry_time": expires.isoformat(),
-        }
-
-    session = BotocoreSession()
-    session._credentials = RefreshableCredentials.create_from_metadata(  # type: ignore[attr-defined]  # pyright: ignore
-        metadata=credentials(), refresh_using=credentials, method="catalog"
-    )
-    return session
 
 
 def _environment_endpoint() -> str | None:
@@ -216,6 +192,8 @@ def code_of(error: Exception) -> str:
 
 def worth_another_try(error: Exception) -> bool:
     """Whether the same request may succeed a little later."""
+    if isinstance(error, CredentialsFailed):
+        return worth_another_try(error.cause)
     if isinstance(error, ClientError):
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         return code_of(error) in AGAIN or status >= 500 or status == 429
@@ -237,11 +215,28 @@ def translated(
     error: Exception, operation: str, place: ObjectPath
 ) -> StorageUnavailable | FileMissing:
     """The error by its name here."""
+    if isinstance(error, CredentialsFailed):
+        return StorageUnavailable(
+            "no credentials for the store", reason=str(error), action=operation, file=place.path
+        )
     code = code_of(error)
     if code in MISSING:
         return FileMissing("file does not exist", action=operation, file=place.path)
+    if code == "403" and _clock_is_off(error):
+        code = "RequestTimeTooSkewed"
     reason = REASONS.get(code) or first_line(error)
     return StorageUnavailable(f"cannot {operation}", reason=reason, file=place.path)
+
+
+def _clock_is_off(error: Exception) -> bool:
+    """By the time of an answer that, being one to HEAD, has no body to say so."""
+    assert isinstance(error, ClientError)
+    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    try:
+        then = parsedate_to_datetime(headers.get("date", "")).replace(tzinfo=UTC)
+    except ValueError:
+        return False
+    return abs((datetime.now(UTC) - then).total_seconds()) > SKEW_SECONDS_MAX
 
 
 def _outcome(code: str) -> str:

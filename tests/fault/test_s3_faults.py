@@ -12,9 +12,12 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta, tzinfo
+from email.utils import format_datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
+import botocore.auth
 import pytest
 from support.proxy import HttpProxy
 from support.proxy_faults import (
@@ -35,7 +38,7 @@ from support.s3_stores import ATTEMPTS, impatient
 from support.servers import Rgw
 
 from desilt.table.errors import FileMissing, StorageUnavailable
-from desilt.table.storage import StoreOptions
+from desilt.table.storage import StoreOptions, s3_calls
 from desilt.table.storage.s3 import S3Storage
 
 MIB = 1 << 20
@@ -256,6 +259,38 @@ def test_a_refusal_is_named_and_not_asked_again(
     assert rule.hits == (2 if use is _exists and fault.status == 400 else 1)
     place.proxy.clear()
     use(place.store, place.root)
+
+
+@each_use
+@pytest.mark.parametrize("minutes", [-20, 20])
+def test_a_clock_that_is_off_is_named_as_the_store_finds_it(
+    place: Place, use: Use, minutes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real store judges; to HEAD it says no more than that access is denied, and its time."""
+    off = timedelta(minutes=minutes)
+
+    class OffClock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + off
+
+    with monkeypatch.context() as patch:
+        patch.setattr(s3_calls, "datetime", OffClock)
+        signed = lambda: OffClock.now(UTC).replace(tzinfo=None)  # noqa: E731
+        patch.setattr(botocore.auth, "get_current_datetime", signed)
+        with pytest.raises(StorageUnavailable, match="clocks of this machine and of the store"):
+            use(place.store, place.root)
+    assert all(seen.status == 403 for seen in place.proxy.seen()[-1:])
+    use(place.store, place.root)
+
+
+def test_a_refusal_with_a_clock_that_is_right_is_one(place: Place) -> None:
+    """Whatever is in the place of the time of the answer."""
+    for date in ("", "yesterday", format_datetime(datetime.now(UTC), usegmt=True)):
+        headers = (("Date", date),) if date else ()
+        place.proxy.on(Match(kind="HEAD"), Answer(403, "AccessDenied", headers=headers))
+        with pytest.raises(StorageUnavailable, match="reason=access is denied"):
+            _exists(place.store, place.root)
 
 
 @each_use

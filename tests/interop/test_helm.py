@@ -283,6 +283,21 @@ def test_chart_runs_the_version_that_is_built() -> None:
     assert daemon_container(NO_VALUES)["image"] == f"desilt:{project['version']}"
 
 
+def test_a_service_account_may_have_a_role_whose_token_the_daemon_finds() -> None:
+    account = the("ServiceAccount", "web-identity")
+    pod = the("Deployment", "web-identity")["spec"]["template"]["spec"]
+    env = {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
+    token = Path(env["AWS_WEB_IDENTITY_TOKEN_FILE"])
+    mounted = {m["mountPath"]: m["name"] for m in pod["containers"][0]["volumeMounts"]}
+    volumes = {v["name"]: v for v in pod["volumes"]}
+
+    assert pod["serviceAccountName"] == account["metadata"]["name"]
+    assert account["metadata"]["annotations"] == {"eks.amazonaws.com/role-arn": env["AWS_ROLE_ARN"]}
+    (source,) = volumes[mounted[str(token.parent)]]["projected"]["sources"]
+    assert source["serviceAccountToken"]["path"] == token.name
+    assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"], "may read it"
+
+
 def test_packaged_chart_leaves_the_test_values_out(tmp_path: Path) -> None:
     answer = helm("package", CHART, "--destination", tmp_path)
     assert answer.returncode == 0, answer.stderr

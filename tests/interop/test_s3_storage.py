@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from support.servers import Rgw
 from desilt.table.errors import FileMissing, InvalidRequest, StorageUnavailable
 from desilt.table.storage import StoreOptions
 from desilt.table.storage.s3 import S3Storage
+from desilt.table.storage.s3_calls import make_client
 
 MIB = 1 << 20
 
@@ -227,3 +229,27 @@ def test_profiles_and_environment(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_server.endpoint)
     assert S3Storage(bucket, StoreOptions()).list(f"s3://{bucket}/") == ()
+
+
+def test_the_region_is_that_of_the_options_the_environment_the_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [n for n in os.environ if n.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    config = tmp_path / "config"
+    config.write_text("[profile lake]\nregion = eu-north-1\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+
+    def region(options: StoreOptions) -> str:
+        keys = replace(options, access_key="a", secret_key="s")
+        return make_client(keys).meta.region_name
+
+    by_profile = StoreOptions(profile="lake")
+    assert region(StoreOptions()) == "us-east-1"
+    assert region(by_profile) == "eu-north-1"
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
+        monkeypatch.setenv(name, f"{name.lower().replace('_', '-')}-1")
+    assert region(by_profile) == "aws-region-1"
+    assert region(replace(by_profile, region="eu-west-1")) == "eu-west-1"
+    monkeypatch.delenv("AWS_REGION")
+    assert region(StoreOptions()) == "aws-default-region-1"

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode
 
 import boto3
@@ -39,11 +39,12 @@ from .server_process import (
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["Rgw", "S3User", "http_status", "rgw", "s3_client"]
+__all__ = ["ADMIN", "Rgw", "S3User", "http_status", "rgw", "s3_client"]
 
 _REGION = "us-east-1"
-_ADMIN = "desilt-admin"
-_CAPS = "users=*;buckets=*;metadata=*;usage=*;user-policy=*"
+ADMIN = "desilt-admin"
+_ROLES = "rgw_s3_auth_use_sts = true\nrgw_sts_key = 0123456789abcdef\n"
+_CAPS = "users=*;buckets=*;metadata=*;usage=*;user-policy=*;roles=*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,29 @@ class Rgw:
     def delete_user_policy(self, user: S3User, name: str) -> None:
         """Takes an IAM policy away from a user (DeleteUserPolicy)."""
         self._post(Action="DeleteUserPolicy", UserName=user.name, PolicyName=name)
+
+    def make_role(self, name: str, who: S3User, policy: Mapping[str, Any]) -> str:
+        """A new role with an IAM policy, which a user may take on; its name in full."""
+        principal = {"AWS": [f"arn:aws:iam:::user/{who.name}"]}
+        statement = {"Effect": "Allow", "Principal": principal, "Action": ["sts:AssumeRole"]}
+        trust = {"Version": "2012-10-17", "Statement": [statement]}
+        self._post(Action="CreateRole", RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
+        document = json.dumps(policy)
+        self._post(
+            Action="PutRolePolicy", RoleName=name, PolicyName="desilt", PolicyDocument=document
+        )
+        return f"arn:aws:iam:::role/{name}"
+
+    def role_client(self, who: S3User) -> Any:
+        """A boto3 client by which the user takes on roles."""
+        untyped = cast("Any", boto3)  # there are no stubs of this service
+        return untyped.client(
+            "sts",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=who.access_key,
+            aws_secret_access_key=who.secret_key,
+            region_name=self.region,
+        )
 
     def fresh_bucket(self, prefix: str = "test", *, user: S3User | None = None) -> str:
         """A new empty bucket of the administrator or the given user."""
@@ -189,9 +213,13 @@ def http_status(error: ClientError) -> int:
 
 
 @contextlib.contextmanager
-def rgw() -> Generator[Rgw, None, None]:
-    """A gateway with an empty store, as long as the block lasts."""
-    cluster = _Cluster(servers_home("ceph"), free_port(), free_port())
+def rgw(*, roles: bool = False) -> Generator[Rgw, None, None]:
+    """A gateway with an empty store, as long as the block lasts.
+
+    Args:
+        roles: they can be taken on; then it does not tell an unknown key from one without rights.
+    """
+    cluster = _Cluster(servers_home("ceph"), free_port(), free_port(), roles)
     with server_folder("rgw") as folder, contextlib.ExitStack() as stack:
         start = functools.partial(_start, stack, cluster, folder)
         (folder / "ceph.conf").write_text(cluster.config(folder))
@@ -209,6 +237,7 @@ class _Cluster:
     home: Path
     monitor_port: int
     port: int
+    roles: bool
 
     def program(self, name: str) -> str:
         return str(self.home / "usr" / "bin" / name)
@@ -276,7 +305,7 @@ rgw_enable_usage_log = false
 rgw_gc_obj_min_wait = 1
 rgw_gc_processor_period = 5
 rgw_gc_processor_max_time = 5
-"""
+{_ROLES if self.roles else ""}"""
 
 
 def _make_monitor(cluster: _Cluster, folder: Path) -> None:
@@ -320,7 +349,7 @@ def _listening(port: int) -> bool:
 
 def _administrator(cluster: _Cluster, folder: Path) -> Rgw:
     tool = [cluster.program("radosgw-admin"), "-c", str(folder / "ceph.conf"), "-n", "client.rgw"]
-    make = ["user", "create", f"--uid={_ADMIN}", f"--display-name={_ADMIN}", f"--caps={_CAPS}"]
+    make = ["user", "create", f"--uid={ADMIN}", f"--display-name={ADMIN}", f"--caps={_CAPS}"]
     keys = json.loads(run_tool([*tool, *make], env=cluster.env))["keys"][0]
     endpoint = f"http://127.0.0.1:{cluster.port}"
     return Rgw(endpoint, keys["access_key"], keys["secret_key"])

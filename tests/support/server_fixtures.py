@@ -13,7 +13,7 @@ from .peers import peers_disabled
 from .rest_server import RestServer, rest_server
 from .servers import Postgres, Rgw, postgres, rgw
 
-__all__ = ["bucket", "database", "postgres_server", "rest_catalog", "s3_server"]
+__all__ = ["bucket", "database", "postgres_server", "rest_catalog", "role_server", "s3_server"]
 
 
 def _require_servers() -> None:
@@ -26,6 +26,14 @@ def s3_server() -> Iterator[Rgw]:
     """Ceph's object gateway: a real S3 server with conditional puts."""
     _require_servers()
     with rgw() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def role_server() -> Iterator[Rgw]:
+    """Another one, where roles can be taken on."""
+    _require_servers()
+    with rgw(roles=True) as server:
         yield server
 
 
