@@ -7,6 +7,7 @@ later part cannot start.
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import threading
 from collections.abc import Callable
@@ -37,6 +38,9 @@ from .supervisor import Supervisor, SupervisorOptions
 # Long enough for the usual task; the chart's grace period is longer. What is killed costs nothing
 # but its time: the journal knows it.
 DRAIN_SECONDS_MAX = 60.0
+# A signal may be given to any thread, and only wakes that one; the main thread, which alone can act
+# on it, wakes by itself. Spec: signal(7), "process-directed signals".
+WAKE_SECONDS = 0.5
 # Interpreter, Polars, pyarrow and what the allocator keeps; a task's own memory comes on top,
 # twice, since the encoder holds a copy of what it writes.
 WORKER_BASE_BYTES = 512 * 2**20
@@ -47,14 +51,13 @@ class Service:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._stop = threading.Event()
-        self._kill = threading.Event()
+        # Not an event: its lock, were it just held by the thread that a signal interrupts, would
+        # never be free again.
+        self._requests: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def request_stop(self) -> None:
         """Drain and end; asked twice: end now."""
-        if self._stop.is_set():
-            self._kill.set()
-        self._stop.set()
+        self._requests.put(None)
 
     def run(self) -> None:
         """Until `request_stop`.
@@ -94,18 +97,26 @@ class Service:
             schedule = Schedule(config.scheduler.scan_interval.when, app.tick)
             listeners(DaemonStarted(server.address, config.executor.workers))
             schedule.start()
-            self._stop.wait()
+            while not self._asked_within(WAKE_SECONDS):
+                pass
             self._drain(app, schedule.stop)
 
     def _drain(self, app: App, stop_ticks: Callable[[], None]) -> None:
-        """Wait for running tasks, in slices so that a second request ends it at once."""
+        """Wait for running tasks; a second request, watched for beside it, ends it at once."""
         stop_ticks()
-        threading.Thread(target=self._watch, args=(app,), daemon=True).start()
-        app.drain(0.0 if self._kill.is_set() else DRAIN_SECONDS_MAX)
+        threading.Thread(target=self._watch, daemon=True).start()
+        app.drain(DRAIN_SECONDS_MAX)
 
-    def _watch(self, app: App) -> None:
-        if self._kill.wait(DRAIN_SECONDS_MAX):
+    def _watch(self) -> None:
+        if self._asked_within(DRAIN_SECONDS_MAX):
             os._exit(1)  # the journal knows what ran; workers end with us
+
+    def _asked_within(self, seconds: float) -> bool:
+        try:
+            self._requests.get(timeout=seconds)
+        except queue.Empty:
+            return False
+        return True
 
 
 def run_until_signalled(config: Config) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -130,6 +131,25 @@ def test_port_in_use_is_exit_code_1_by_name(folder: Path) -> None:
 
     assert code == 1
     assert "key=server.listen" in daemon.log.read_text()
+
+
+def test_a_signal_that_another_thread_gets_ends_it_too(daemon: Daemon) -> None:
+    """The kernel may give it to any; one that does not sleep in Python's own lock is not woken."""
+    wait_for(lambda: daemon.lines("daemon.started"))
+    pid = daemon.process.pid
+    tasks = [path for path in Path(f"/proc/{pid}/task").iterdir() if path.name != f"{pid}"]
+    other = min(int(path.name) for path in tasks if not blocked(path, signal.SIGTERM))
+
+    assert ctypes.CDLL(None, use_errno=True).tgkill(pid, other, signal.SIGTERM) == 0
+
+    assert daemon.wait() == 0
+
+
+def blocked(task: Path, number: signal.Signals) -> bool:
+    """Whether the thread is given no such signal."""
+    lines = (task / "status").read_text().splitlines()
+    mask = next(line.split()[1] for line in lines if line.startswith("SigBlk:"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
 
 
 def test_second_daemon_on_the_same_state_is_refused(daemon: Daemon, folder: Path) -> None:

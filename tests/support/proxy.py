@@ -35,6 +35,7 @@ from .tcp_proxy import LoopbackProxy
 __all__ = ["HttpProxy", "Seen"]
 
 _PIECE = 1 << 16
+_SETTLE_SECONDS = 0.5
 _ANYTHING = Match()
 
 Reader = asyncio.StreamReader
@@ -157,13 +158,21 @@ class HttpProxy(LoopbackProxy):
 
     def seen(self, match: Match = _ANYTHING) -> list[Seen]:
         """The finished requests that match, in the order of their ends."""
+        self._settle()
         with self._lock:
             return [one for one in self._seen if match.fits(one.request)]
 
     def counts(self) -> Counter[str]:
         """How many requests of each kind came by."""
+        self._settle()
         with self._lock:
             return Counter(one.request.kind for one in self._seen)
+
+    def _settle(self) -> None:
+        """A client may have its answer before that is written down here; those held stay away."""
+        until = time.monotonic() + _SETTLE_SECONDS
+        while self._in_flight and time.monotonic() < until:
+            time.sleep(0.001)
 
     @property
     def max_in_flight(self) -> int:
