@@ -1,4 +1,4 @@
-"""Some hundred real tables in a real object store: what a tick asks of it, table by table."""
+"""A hundred real tables in a real object store: what a tick asks of it, table by table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from desilt.daemon.observe import Pace
 from desilt.table import observe
 from desilt.table.observe import DOUBT_LOOKS
 
-TABLES = 200
+TABLES = 100
 SELDOM = Pace(discover_seconds=1000.0)
 
 
