@@ -1,0 +1,340 @@
+"""Shelves: copies of one table, on the disk or in a bucket, on which every fault is tried.
+
+A shelf has one copy at a time, and puts it back as it was before each trial; what a trial left is
+looked at on the disk, as what is in a bucket is brought there. So a test says once what must hold.
+
+On the disk every call of an act goes wrong in turn, in a bucket one of each kind, chosen by a seed:
+there a call takes longer, and what is asked of a store is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import pytest
+
+from desilt.table.errors import OutcomeUnknown, StorageUnavailable, TableError
+from desilt.table.handle import TableHandle
+from desilt.table.storage import LocalStorage, Storage
+from desilt.table.storage.s3 import S3Storage
+from desilt.table.table import Table
+
+from .builders import ManualClock, handle_on, reopened
+from .faulty import MUTATIONS, Call, Death, Died, Failure, Fault, FaultyStorage, LostAnswer
+from .s3_stores import impatient
+from .servers import Rgw
+
+__all__ = [
+    "ACTING", "FAULTS", "BucketShelf", "LocalShelf", "Outcome", "Shelf", "Shelves", "Trial",
+    "changing", "cases", "possible",
+]  # fmt: skip
+
+ACTING = MUTATIONS | {"close", "delete"}
+"""Calls that change what is there."""
+
+FAULTS: dict[str, Callable[[int], Fault]] = {
+    "dies": Death,
+    "fails": Failure,
+    "fails for good": partial(Failure, forever=True),
+    "gets no answer": LostAnswer,
+    "gets no answer any more": partial(LostAnswer, then_deaf=True),
+}
+UNANSWERED = ("gets no answer", "gets no answer any more")
+"""What is but a failure to a caller who asks for nothing to be done."""
+
+SEED = 11
+WORKERS = 8
+
+T = TypeVar("T")
+Act = Callable[[TableHandle], object]
+Outcome = Literal["done", "died", "unavailable", "unknown"]
+Shelves = Callable[[Table], "Shelf"]
+Chooses = Callable[[str, Call], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """An act to which something happened; ``changed``: whether it left the copy another one."""
+
+    what: str
+    fault: Fault | None
+    store: FaultyStorage
+    outcome: Outcome
+    changed: bool
+
+    @property
+    def tidy(self) -> bool:
+        """Whether who acted could remove what it made: one call failed, and it knew the end."""
+        once = isinstance(self.fault, Failure) and not self.fault.forever
+        return once and self.outcome != "unknown"
+
+
+def possible(trial: Trial, old: T, new: T) -> list[T]:
+    """What may be seen after the trial: an answer is true, and only who got none may not know."""
+    match trial.outcome:
+        case "done":
+            return [new]
+        case "unavailable":
+            return [old]
+        case _:
+            return [old, new]
+
+
+class Shelf(ABC):
+    """Copies of ``table``, which is on the disk.
+
+    ``root`` is the copy's, ``storage`` where it is, and ``clock`` that of who acts on it.
+    """
+
+    def __init__(self, table: Table, root: str, storage: Storage) -> None:
+        self.original = Path(table.path)
+        self.root = root
+        self.storage = storage
+        self.clock: ManualClock | None = None
+
+    @property
+    def handle(self) -> TableHandle:
+        """The copy without faults."""
+        return self.faulty(FaultyStorage(inner=self.storage))
+
+    @property
+    def table(self) -> Table:
+        """The copy, seen through its own store."""
+        return reopened(self.root, self.storage, self.clock)
+
+    def faulty(self, store: FaultyStorage) -> TableHandle:
+        return handle_on(self.root, store, self.clock)
+
+    @abstractmethod
+    def renew(self) -> None:
+        """Put the copy back as it was at first."""
+
+    @abstractmethod
+    def changed(self) -> bool:
+        """Whether the copy is another one than at first."""
+
+    @abstractmethod
+    def seen(self) -> str:
+        """Root of the copy, as it is now, on the disk."""
+
+    @abstractmethod
+    def places(self, calls: Sequence[Call]) -> Sequence[int]:
+        """Numbers of the calls that are to go wrong."""
+
+    def look(self) -> Table:
+        """The copy, as it is now, on the disk."""
+        return reopened(self.seen())
+
+    def unaccounted(self, store: FaultyStorage) -> set[str]:
+        """Files of the copy that were not there at first and that no call made."""
+        made = {path.removeprefix(self.root) for path in store.made}
+        return below(self.seen()) - below(str(self.original)) - made
+
+    def trials(self, act: Act, chosen: Chooses = lambda _kind, _call: True) -> Iterator[Trial]:
+        """The act with nothing happening, and then with every fault at each of its calls.
+
+        Args:
+            chosen: whether this kind of fault is to happen at this call.
+        """
+        undisturbed = self.trial(act, None, "nothing happens")
+        assert undisturbed.outcome == "done"
+        yield undisturbed
+        calls = undisturbed.store.calls
+        for at in self.places(calls):
+            call, asks = calls[at], calls[at].method not in ACTING
+            for kind, fault in FAULTS.items():
+                if (asks and kind in UNANSWERED) or not chosen(kind, call):
+                    continue
+                trial = self.trial(act, fault(at), f"{kind} at call {at}, {call}")
+                assert trial.store.fired, f"there was no {trial.what}"
+                yield trial
+
+    def trial(self, act: Act, fault: Fault | None, what: str) -> Trial:
+        self.renew()
+        store = FaultyStorage(inner=self.storage, fault=fault)
+        outcome = _outcome(act, self.faulty(store), fault)
+        return Trial(f"{what}: {outcome}", fault, store, outcome, self.changed())
+
+
+def _outcome(act: Act, handle: TableHandle, fault: Fault | None) -> Outcome:
+    try:
+        act(handle)
+    except Died:
+        return "died"
+    except StorageUnavailable:
+        return "unavailable"
+    except OutcomeUnknown:
+        return "unknown"
+    except TableError:
+        raise
+    except Exception:
+        if isinstance(fault, Death):
+            return "died"  # an encoder turned it into an error of its own
+        raise
+    return "done"
+
+
+def changing(calls: Sequence[Call]) -> int:
+    """The first call that changes anything."""
+    return next(at for at, call in enumerate(calls) if call.method in ACTING)
+
+
+def below(root: str) -> set[str]:
+    """Paths of all files below a folder, as they go on behind its name."""
+    found = ((folder, name) for folder, _, names in os.walk(root) for name in names)
+    return {os.path.join(folder, name).removeprefix(root) for folder, name in found}
+
+
+# --- on the disk ----------------------------------------------------------------------------------
+
+
+class LocalShelf(Shelf):
+    """The copy is another folder."""
+
+    def __init__(self, table: Table, folder: Path) -> None:
+        super().__init__(table, f"{folder}/copy/db.db/t", LocalStorage(sync=False))
+        self._first: dict[str, tuple[int, int]] = {}
+        self.renew()
+
+    def renew(self) -> None:
+        if not self._first or self.changed():
+            shutil.rmtree(self.root, ignore_errors=True)
+            shutil.copytree(self.original, self.root)
+            self._first = _stamps(self.root)
+
+    def changed(self) -> bool:
+        return _stamps(self.root) != self._first
+
+    def seen(self) -> str:
+        return self.root
+
+    def places(self, calls: Sequence[Call]) -> Sequence[int]:
+        return range(len(calls))
+
+
+def _stamps(root: str) -> dict[str, tuple[int, int]]:
+    """Size and time of every file; folders are told, too."""
+    found: dict[str, tuple[int, int]] = {}
+    for folder, _, names in os.walk(root):
+        found[folder] = (0, 0)
+        for name in names:
+            status = os.stat(path := f"{folder}/{name}")
+            found[path] = (status.st_size, status.st_mtime_ns)
+    return found
+
+
+# --- in a bucket ----------------------------------------------------------------------------------
+
+
+class BucketShelf(Shelf):
+    """The copy is in a bucket, where only what is not as it was at first is put again.
+
+    What is there is brought to the disk likewise: what has changed since the last look.
+    """
+
+    storage: S3Storage
+
+    def __init__(self, table: Table, server: Rgw, bucket: str, folder: Path) -> None:
+        root = f"s3://{bucket}/{hashlib.md5(table.path.encode()).hexdigest()[:8]}/db.db/t"
+        super().__init__(table, root, S3Storage(bucket, impatient(server)))
+        self._client = server.client()
+        self._bucket = bucket
+        self._prefix = root.removeprefix(f"s3://{bucket}/")
+        self._first = _sums(self.original)
+        self._looked = Path(f"{folder}/looked/db.db/t")
+        shutil.copytree(self.original, self._looked)
+        self._there = dict(self._first)
+        self.renew()
+
+    def renew(self) -> None:
+        now = self._now()
+        gone = [path for path, tag in self._first.items() if now.get(path) != tag]
+        if strange := [f"{self.root}{path}" for path in now.keys() - self._first.keys()]:
+            self.storage.delete(strange)
+        _side_by_side(self._put, gone)
+
+    def _put(self, path: str) -> None:
+        self.storage.overwrite(f"{self.root}{path}", _at(self.original, path).read_bytes())
+
+    def changed(self) -> bool:
+        return self._now() != self._first
+
+    def seen(self) -> str:
+        now = self._now()
+        for path in self._there.keys() - now.keys():
+            _at(self._looked, path).unlink()
+        _side_by_side(self._get, [p for p, tag in now.items() if self._there.get(p) != tag])
+        self._there = now
+        return str(self._looked)
+
+    def _get(self, path: str) -> None:
+        target = _at(self._looked, path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(self.storage.read(f"{self.root}{path}"))
+
+    def _now(self) -> dict[str, str]:
+        """What is there, and its checksum."""
+        answer = self._client.list_objects_v2(Bucket=self._bucket, Prefix=f"{self._prefix}/")
+        assert not answer["IsTruncated"]
+        found = answer.get("Contents", [])
+        start = len(self._prefix)
+        return {one.get("Key", "")[start:]: one.get("ETag", "").strip('"') for one in found}
+
+    def places(self, calls: Sequence[Call]) -> Sequence[int]:
+        """One call of each kind."""
+        by_kind: dict[str, list[int]] = {}
+        for at, call in enumerate(calls):
+            by_kind.setdefault(_kind_of(call), []).append(at)
+        chance = random.Random(SEED)
+        print(f"seed={SEED}, {len(by_kind)} kinds of {len(calls)} calls")
+        return sorted(chance.choice(places) for places in by_kind.values())
+
+
+_KINDS = (
+    "manifest-list", "index-manifest", "manifest", "snapshot-", "schema", "data", "index",
+    "changelog-", "tag-", "consumer-",
+)  # fmt: skip
+
+
+def _kind_of(call: Call) -> str:
+    """The method, and what kind of file it is about."""
+    name = call.path.rpartition("/")[2]
+    return f"{call.method} {next((k for k in _KINDS if name.startswith(k)), name)}"
+
+
+def _sums(root: Path) -> dict[str, str]:
+    paths = sorted(below(str(root)))
+    return {path: hashlib.md5(_at(root, path).read_bytes()).hexdigest() for path in paths}
+
+
+def _at(root: Path, path: str) -> Path:
+    return Path(f"{root}{path}")
+
+
+def _side_by_side(act: Callable[[str], None], paths: Sequence[str]) -> None:
+    if len(paths) < 2:
+        for path in paths:
+            act(path)
+        return
+    with ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(act, paths))
+
+
+# --- in tests -------------------------------------------------------------------------------------
+
+
+def cases(given: Mapping[str, T], *, s3: Collection[str]) -> pytest.MarkDecorator:
+    """A test's ``case`` and its ``shelves``: all of them on the disk, some in a bucket, too."""
+    found = [pytest.param(case, "local", id=name) for name, case in given.items()]
+    found += [pytest.param(given[name], "s3", id=f"{name}-s3") for name in s3]
+    return pytest.mark.parametrize(("case", "shelves"), found, indirect=["shelves"])
