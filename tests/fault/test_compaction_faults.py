@@ -20,7 +20,7 @@ from desilt.table.handle import TableHandle
 TASK = str(uuid.uuid4())
 
 
-@cases({story.name: story for story in STORIES}, s3=["full", "lookup"])
+@cases({story.name: story for story in STORIES}, s3=["lookup"])
 def test_readers_see_the_old_or_the_new_snapshot_whatever_happens_to_a_compaction(
     case: Story, shelves: Shelves, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""A write's process dies at every single storage call in turn: all of its rows are there, or none.
+"""A write dies, fails or gets no answer at every storage call: all of its rows are there, or none.
 
 A death may lose a write that was never acknowledged, and leaves files; they bear the write's id,
 so that `sweep` finds them.
@@ -6,32 +6,18 @@ so that `sweep` finds them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
-import pytest
-from support.builders import (
-    append_table,
-    copied,
-    handle_on,
-    keyed_table,
-    kv,
-    orphans,
-    reopened,
-    rows_of,
-    upserts,
-)
-from support.faulty import Death, Died, FaultyStorage, files_below
+from support.atomic import check_whole_or_not
+from support.builders import append_table, keyed_table, kv, reopened, rows_of, upserts
+from support.faulty import Died, FaultyStorage
+from support.shelves import Shelves, cases
 
-from desilt.table.compact import sweep
-from desilt.table.errors import TableError
 from desilt.table.table import Table
 
-TASK = re.compile(r"data-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-")
-Rows = list[tuple[object, ...]]
 MORE = upserts(6, "new", start=2)
 
 
@@ -58,49 +44,19 @@ def _first(folder: Path) -> Table:
     return keyed_table(folder)
 
 
-def _sweep(table: Table, store: FaultyStorage) -> None:
-    """Sweep every bucket that the dead write had begun to write into."""
-    for path in store.made:
-        task, folder = TASK.search(path), Path(path).parent
-        if task is None:
-            continue
-        partition = str(folder.parent).removeprefix(table.path).strip("/")
-        sweep(table.handle, task[1], partition, int(folder.name.removeprefix("bucket-")))
+BUILDS = {"keyed": _keyed, "partitioned": _partitioned, "append": _append, "first": _first}
 
 
-@pytest.mark.parametrize("build", [_keyed, _partitioned, _append, _first])
-def test_all_rows_of_a_write_are_there_or_none_wherever_it_dies(
-    build: Callable[[Path], Table], tmp_path: Path
+@cases(BUILDS, s3=["keyed", "first"])
+def test_all_rows_of_a_write_are_there_or_none_whatever_happens(
+    case: Callable[[Path], Table], shelves: Shelves, tmp_path: Path
 ) -> None:
-    table = build(tmp_path / "made")
-    old = rows_of(table)
-    whole = reopened(copied(table, tmp_path / "whole"))
-    whole.write(MORE)
-    new = rows_of(whole)
+    """Written again, an append table has them twice."""
+    shelf = shelves(case(tmp_path / "made"))
 
-    at = 0
-    while _dies(table, tmp_path / str(at), at, (old, new)):
-        at += 1
+    tried = check_whole_or_not(shelf, lambda t: t.write(MORE), lambda t: set(rows_of(t)))
 
-    assert at > 10
-
-
-def _dies(table: Table, folder: Path, at: int, possible: tuple[Rows, Rows]) -> bool:
-    """Let the write die at call ``at``; False when it has fewer calls, and then succeeded."""
-    root = copied(table, folder)
-    before = files_below(root)
-    store = FaultyStorage(fault=Death(at))
-    with suppress(Died, TableError):
-        Table(handle_on(root, store)).write(MORE)
-    after = reopened(root)
-
-    assert not store.unaccounted(before, root)
-    assert rows_of(after) in (possible if store.fired else possible[1:])
-    _sweep(after, store)
-    assert orphans(after) == set()
-    after.write(MORE)  # the writer tries again
-    assert len(rows_of(after)) >= len(possible[1])
-    return store.fired
+    assert tried > 30
 
 
 def test_a_write_that_died_after_its_publish_is_found_by_its_user_and_identifier(

@@ -35,8 +35,17 @@ from .s3_stores import impatient
 from .servers import Rgw
 
 __all__ = [
-    "ACTING", "FAULTS", "BucketShelf", "LocalShelf", "Outcome", "Shelf", "Shelves", "Trial",
-    "changing", "cases", "possible",
+    "ACTING",
+    "FAULTS",
+    "BucketShelf",
+    "LocalShelf",
+    "Outcome",
+    "Shelf",
+    "Shelves",
+    "Trial",
+    "cases",
+    "changing",
+    "possible",
 ]  # fmt: skip
 
 ACTING = MUTATIONS | {"close", "delete"}
@@ -57,20 +66,25 @@ WORKERS = 8
 
 T = TypeVar("T")
 Act = Callable[[TableHandle], object]
+State = frozenset[tuple[str, str]]
 Outcome = Literal["done", "died", "unavailable", "unknown"]
 Shelves = Callable[[Table], "Shelf"]
-Chooses = Callable[[str, Call], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """An act to which something happened; ``changed``: whether it left the copy another one."""
+    """An act to which something happened.
+
+    ``changed``: whether it left the copy another one; ``known``: whether a trial before left just
+    the same, file by file, so that what comes after it is known.
+    """
 
     what: str
     fault: Fault | None
     store: FaultyStorage
     outcome: Outcome
     changed: bool
+    known: bool
 
     @property
     def tidy(self) -> bool:
@@ -93,11 +107,17 @@ def possible(trial: Trial, old: T, new: T) -> list[T]:
 class Shelf(ABC):
     """Copies of ``table``, which is on the disk.
 
-    ``root`` is the copy's, ``storage`` where it is, and ``clock`` that of who acts on it.
+    ``root`` is the copy's, ``storage`` where it is, ``first`` its state before anything happened,
+    and ``clock`` that of who acts on it.
     """
 
-    def __init__(self, table: Table, root: str, storage: Storage) -> None:
+    samples: bool
+    """Whether only one call of each kind goes wrong."""
+
+    def __init__(self, table: Table, root: str, storage: Storage, first: State) -> None:
         self.original = Path(table.path)
+        self.first = first
+        self._left: set[State] = set()
         self.root = root
         self.storage = storage
         self.clock: ManualClock | None = None
@@ -120,8 +140,8 @@ class Shelf(ABC):
         """Put the copy back as it was at first."""
 
     @abstractmethod
-    def changed(self) -> bool:
-        """Whether the copy is another one than at first."""
+    def state(self) -> State:
+        """Every file below the copy's root, and what tells one content from another."""
 
     @abstractmethod
     def seen(self) -> str:
@@ -140,12 +160,13 @@ class Shelf(ABC):
         made = {path.removeprefix(self.root) for path in store.made}
         return below(self.seen()) - below(str(self.original)) - made
 
-    def trials(self, act: Act, chosen: Chooses = lambda _kind, _call: True) -> Iterator[Trial]:
+    def trials(self, act: Act, on_disk: Collection[str] = FAULTS) -> Iterator[Trial]:
         """The act with nothing happening, and then with every fault at each of its calls.
 
         Args:
-            chosen: whether this kind of fault is to happen at this call.
+            on_disk: kinds of faults to try there, where many calls of an act are of one kind.
         """
+        self._left.clear()
         undisturbed = self.trial(act, None, "nothing happens")
         assert undisturbed.outcome == "done"
         yield undisturbed
@@ -153,7 +174,7 @@ class Shelf(ABC):
         for at in self.places(calls):
             call, asks = calls[at], calls[at].method not in ACTING
             for kind, fault in FAULTS.items():
-                if (asks and kind in UNANSWERED) or not chosen(kind, call):
+                if (asks and kind in UNANSWERED) or not (self.samples or kind in on_disk):
                     continue
                 trial = self.trial(act, fault(at), f"{kind} at call {at}, {call}")
                 assert trial.store.fired, f"there was no {trial.what}"
@@ -163,7 +184,11 @@ class Shelf(ABC):
         self.renew()
         store = FaultyStorage(inner=self.storage, fault=fault)
         outcome = _outcome(act, self.faulty(store), fault)
-        return Trial(f"{what}: {outcome}", fault, store, outcome, self.changed())
+        state = self.state()
+        known = state in self._left
+        self._left.add(state)
+        changed = state != self.first
+        return Trial(f"{what}: {outcome}", fault, store, outcome, changed, known)
 
 
 def _outcome(act: Act, handle: TableHandle, fault: Fault | None) -> Outcome:
@@ -201,19 +226,20 @@ def below(root: str) -> set[str]:
 class LocalShelf(Shelf):
     """The copy is another folder."""
 
+    samples = False
+
     def __init__(self, table: Table, folder: Path) -> None:
-        super().__init__(table, f"{folder}/copy/db.db/t", LocalStorage(sync=False))
-        self._first: dict[str, tuple[int, int]] = {}
-        self.renew()
+        root = f"{folder}/copy/db.db/t"
+        super().__init__(table, root, LocalStorage(sync=False), _stamps(table.path))
+        shutil.copytree(self.original, root)
 
     def renew(self) -> None:
-        if not self._first or self.changed():
+        if self.state() != self.first:
             shutil.rmtree(self.root, ignore_errors=True)
             shutil.copytree(self.original, self.root)
-            self._first = _stamps(self.root)
 
-    def changed(self) -> bool:
-        return _stamps(self.root) != self._first
+    def state(self) -> State:
+        return _stamps(self.root)
 
     def seen(self) -> str:
         return self.root
@@ -222,15 +248,13 @@ class LocalShelf(Shelf):
         return range(len(calls))
 
 
-def _stamps(root: str) -> dict[str, tuple[int, int]]:
-    """Size and time of every file; folders are told, too."""
-    found: dict[str, tuple[int, int]] = {}
-    for folder, _, names in os.walk(root):
-        found[folder] = (0, 0)
-        for name in names:
-            status = os.stat(path := f"{folder}/{name}")
-            found[path] = (status.st_size, status.st_mtime_ns)
-    return found
+def _stamps(root: str) -> State:
+    """Size and time of every file; folders are told, too, but not when they changed."""
+    found = {(folder.removeprefix(root), "folder") for folder, _, _ in os.walk(root)}
+    for path in below(root):
+        status = os.stat(f"{root}{path}")
+        found.add((path, f"{status.st_size} bytes of {status.st_mtime_ns}"))
+    return frozenset(found)
 
 
 # --- in a bucket ----------------------------------------------------------------------------------
@@ -243,37 +267,35 @@ class BucketShelf(Shelf):
     """
 
     storage: S3Storage
+    samples = True
 
     def __init__(self, table: Table, server: Rgw, bucket: str, folder: Path) -> None:
-        root = f"s3://{bucket}/{hashlib.md5(table.path.encode()).hexdigest()[:8]}/db.db/t"
-        super().__init__(table, root, S3Storage(bucket, impatient(server)))
+        root = f"s3://{bucket}/{folder.name}/db.db/t"
+        storage = S3Storage(bucket, impatient(server))
+        super().__init__(table, root, storage, _sums(Path(table.path)))
         self._client = server.client()
         self._bucket = bucket
         self._prefix = root.removeprefix(f"s3://{bucket}/")
-        self._first = _sums(self.original)
         self._looked = Path(f"{folder}/looked/db.db/t")
         shutil.copytree(self.original, self._looked)
-        self._there = dict(self._first)
+        self._there = self.first
         self.renew()
 
     def renew(self) -> None:
-        now = self._now()
-        gone = [path for path, tag in self._first.items() if now.get(path) != tag]
-        if strange := [f"{self.root}{path}" for path in now.keys() - self._first.keys()]:
+        now = self.state()
+        first = {path for path, _ in self.first}
+        if strange := [f"{self.root}{path}" for path, _ in now if path not in first]:
             self.storage.delete(strange)
-        _side_by_side(self._put, gone)
+        _side_by_side(self._put, [path for path, _ in self.first - now])
 
     def _put(self, path: str) -> None:
         self.storage.overwrite(f"{self.root}{path}", _at(self.original, path).read_bytes())
 
-    def changed(self) -> bool:
-        return self._now() != self._first
-
     def seen(self) -> str:
-        now = self._now()
-        for path in self._there.keys() - now.keys():
+        now = self.state()
+        for path in {path for path, _ in self._there} - {path for path, _ in now}:
             _at(self._looked, path).unlink()
-        _side_by_side(self._get, [p for p, tag in now.items() if self._there.get(p) != tag])
+        _side_by_side(self._get, [path for path, _ in now - self._there])
         self._there = now
         return str(self._looked)
 
@@ -282,13 +304,13 @@ class BucketShelf(Shelf):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(self.storage.read(f"{self.root}{path}"))
 
-    def _now(self) -> dict[str, str]:
-        """What is there, and its checksum."""
+    def state(self) -> State:
+        """By checksums, which tell nothing of when."""
         answer = self._client.list_objects_v2(Bucket=self._bucket, Prefix=f"{self._prefix}/")
         assert not answer["IsTruncated"]
-        found = answer.get("Contents", [])
         start = len(self._prefix)
-        return {one.get("Key", "")[start:]: one.get("ETag", "").strip('"') for one in found}
+        found = answer.get("Contents", [])
+        return frozenset((o.get("Key", "")[start:], o.get("ETag", "").strip('"')) for o in found)
 
     def places(self, calls: Sequence[Call]) -> Sequence[int]:
         """One call of each kind."""
@@ -312,9 +334,10 @@ def _kind_of(call: Call) -> str:
     return f"{call.method} {next((k for k in _KINDS if name.startswith(k)), name)}"
 
 
-def _sums(root: Path) -> dict[str, str]:
-    paths = sorted(below(str(root)))
-    return {path: hashlib.md5(_at(root, path).read_bytes()).hexdigest() for path in paths}
+def _sums(root: Path) -> State:
+    return frozenset(
+        (path, hashlib.md5(_at(root, path).read_bytes()).hexdigest()) for path in below(str(root))
+    )
 
 
 def _at(root: Path, path: str) -> Path:
