@@ -142,7 +142,7 @@ def test_whatever_happens_at_a_call_the_next_run_ends_alike(
             assert not trial.changed, trial.what
         if trial.known or not trial.changed:
             continue
-        readable(shelf.seen(), table)
+        readable(shelf.seen(trial.state), table)
         expire(shelf.handle, KEEP)
         assert end_of(shelf.seen()) == end, trial.what
 

@@ -57,7 +57,7 @@ def made(folder: Path) -> Table:
     return table
 
 
-@cases(STORIES, s3=["drop", "manifests"])
+@cases(STORIES, s3=["drop"])
 def test_it_is_done_whole_or_not_at_all_whatever_happens(
     case: Story, shelves: Shelves, tmp_path: Path
 ) -> None:

@@ -47,7 +47,7 @@ def _first(folder: Path) -> Table:
 BUILDS = {"keyed": _keyed, "partitioned": _partitioned, "append": _append, "first": _first}
 
 
-@cases(BUILDS, s3=["keyed", "first"])
+@cases(BUILDS, s3=["keyed"])
 def test_all_rows_of_a_write_are_there_or_none_whatever_happens(
     case: Callable[[Path], Table], shelves: Shelves, tmp_path: Path
 ) -> None:

@@ -4,7 +4,8 @@ A shelf has one copy at a time, and puts it back as it was before each trial; wh
 looked at on the disk, as what is in a bucket is brought there. So a test says once what must hold.
 
 On the disk every call of an act goes wrong in turn, in a bucket one of each kind, chosen by a seed:
-there a call takes longer, and what is asked of a store is the same.
+there a call takes longer, and what is asked of a store is the same. Every kind of fault happens to
+a call that changes something; to one that only asks, in a bucket, one kind or another.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import re
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -19,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
 import pytest
 
@@ -62,11 +64,14 @@ UNANSWERED = ("gets no answer", "gets no answer any more")
 """What is but a failure to a caller who asks for nothing to be done."""
 
 SEED = 11
+FOLDER = "folder"
+UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 WORKERS = 8
 
 T = TypeVar("T")
 Act = Callable[[TableHandle], object]
 State = frozenset[tuple[str, str]]
+Left = tuple[tuple[str, str], ...]
 Outcome = Literal["done", "died", "unavailable", "unknown"]
 Shelves = Callable[[Table], "Shelf"]
 
@@ -75,14 +80,16 @@ Shelves = Callable[[Table], "Shelf"]
 class Trial:
     """An act to which something happened.
 
-    ``changed``: whether it left the copy another one; ``known``: whether a trial before left just
-    the same, file by file, so that what comes after it is known.
+    ``changed``: whether it left the copy another one, ``state``; ``known``: whether a trial before
+    left the same, so that what comes after it is known.
     """
 
     what: str
     fault: Fault | None
     store: FaultyStorage
     outcome: Outcome
+    state: State
+    left: Left
     changed: bool
     known: bool
 
@@ -111,13 +118,11 @@ class Shelf(ABC):
     and ``clock`` that of who acts on it.
     """
 
-    samples: bool
-    """Whether only one call of each kind goes wrong."""
-
     def __init__(self, table: Table, root: str, storage: Storage, first: State) -> None:
         self.original = Path(table.path)
         self.first = first
-        self._left: set[State] = set()
+        self._left: set[Left] = set()
+        self._told: dict[tuple[Left, Callable[[Table], object]], object] = {}
         self.root = root
         self.storage = storage
         self.clock: ManualClock | None = None
@@ -144,21 +149,31 @@ class Shelf(ABC):
         """Every file below the copy's root, and what tells one content from another."""
 
     @abstractmethod
-    def seen(self) -> str:
-        """Root of the copy, as it is now, on the disk."""
+    def left(self, state: State) -> Left:
+        """What tells two states apart of which different things may come."""
+
+    @abstractmethod
+    def seen(self, state: State | None = None) -> str:
+        """Root of the copy, as it is now, on the disk; ``state``: if that is known."""
 
     @abstractmethod
     def places(self, calls: Sequence[Call]) -> Sequence[int]:
         """Numbers of the calls that are to go wrong."""
 
-    def look(self) -> Table:
-        """The copy, as it is now, on the disk."""
-        return reopened(self.seen())
+    @abstractmethod
+    def kinds(self, call: Call, number: int, on_disk: Collection[str]) -> Collection[str]:
+        """What is to happen to the call, the so manieth of those that are to go wrong."""
 
-    def unaccounted(self, store: FaultyStorage) -> set[str]:
-        """Files of the copy that were not there at first and that no call made."""
-        made = {path.removeprefix(self.root) for path in store.made}
-        return below(self.seen()) - below(str(self.original)) - made
+    def look(self, state: State | None = None) -> Table:
+        """The copy, as it is now, on the disk."""
+        return reopened(self.seen(state))
+
+    def told(self, trial: Trial, look: Callable[[Table], T]) -> T:
+        """What a look at what the trial left tells; what was left before is not looked at again."""
+        key = (trial.left, look)
+        if key not in self._told:
+            self._told[key] = look(self.look(trial.state))
+        return cast(T, self._told[key])
 
     def trials(self, act: Act, on_disk: Collection[str] = FAULTS) -> Iterator[Trial]:
         """The act with nothing happening, and then with every fault at each of its calls.
@@ -167,16 +182,14 @@ class Shelf(ABC):
             on_disk: kinds of faults to try there, where many calls of an act are of one kind.
         """
         self._left.clear()
+        self._told.clear()
         undisturbed = self.trial(act, None, "nothing happens")
         assert undisturbed.outcome == "done"
         yield undisturbed
         calls = undisturbed.store.calls
-        for at in self.places(calls):
-            call, asks = calls[at], calls[at].method not in ACTING
-            for kind, fault in FAULTS.items():
-                if (asks and kind in UNANSWERED) or not (self.samples or kind in on_disk):
-                    continue
-                trial = self.trial(act, fault(at), f"{kind} at call {at}, {call}")
+        for number, at in enumerate(self.places(calls)):
+            for kind in self.kinds(calls[at], number, on_disk):
+                trial = self.trial(act, FAULTS[kind](at), f"{kind} at call {at}, {calls[at]}")
                 assert trial.store.fired, f"there was no {trial.what}"
                 yield trial
 
@@ -185,10 +198,15 @@ class Shelf(ABC):
         store = FaultyStorage(inner=self.storage, fault=fault)
         outcome = _outcome(act, self.faulty(store), fault)
         state = self.state()
-        known = state in self._left
-        self._left.add(state)
-        changed = state != self.first
-        return Trial(f"{what}: {outcome}", fault, store, outcome, changed, known)
+        strange = _files(state) - _files(self.first)
+        strange -= {path.removeprefix(self.root) for path in store.made}
+        assert not strange, f"{what}: files appeared without a call"
+        left = self.left(state)
+        known = left in self._left
+        self._left.add(left)
+        return Trial(
+            f"{what}: {outcome}", fault, store, outcome, state, left, state != self.first, known
+        )
 
 
 def _outcome(act: Act, handle: TableHandle, fault: Fault | None) -> Outcome:
@@ -214,6 +232,10 @@ def changing(calls: Sequence[Call]) -> int:
     return next(at for at, call in enumerate(calls) if call.method in ACTING)
 
 
+def _files(state: State) -> set[str]:
+    return {path for path, tag in state if tag != FOLDER}
+
+
 def below(root: str) -> set[str]:
     """Paths of all files below a folder, as they go on behind its name."""
     found = ((folder, name) for folder, _, names in os.walk(root) for name in names)
@@ -225,8 +247,6 @@ def below(root: str) -> set[str]:
 
 class LocalShelf(Shelf):
     """The copy is another folder."""
-
-    samples = False
 
     def __init__(self, table: Table, folder: Path) -> None:
         root = f"{folder}/copy/db.db/t"
@@ -241,16 +261,23 @@ class LocalShelf(Shelf):
     def state(self) -> State:
         return _stamps(self.root)
 
-    def seen(self) -> str:
+    def left(self, state: State) -> Left:
+        return tuple(sorted(state))
+
+    def seen(self, state: State | None = None) -> str:
         return self.root
 
     def places(self, calls: Sequence[Call]) -> Sequence[int]:
         return range(len(calls))
 
+    def kinds(self, call: Call, number: int, on_disk: Collection[str]) -> Collection[str]:
+        asks = call.method not in ACTING
+        return [kind for kind in on_disk if not (asks and kind in UNANSWERED)]
+
 
 def _stamps(root: str) -> State:
     """Size and time of every file; folders are told, too, but not when they changed."""
-    found = {(folder.removeprefix(root), "folder") for folder, _, _ in os.walk(root)}
+    found = {(folder.removeprefix(root), FOLDER) for folder, _, _ in os.walk(root)}
     for path in below(root):
         status = os.stat(f"{root}{path}")
         found.add((path, f"{status.st_size} bytes of {status.st_mtime_ns}"))
@@ -267,7 +294,6 @@ class BucketShelf(Shelf):
     """
 
     storage: S3Storage
-    samples = True
 
     def __init__(self, table: Table, server: Rgw, bucket: str, folder: Path) -> None:
         root = f"s3://{bucket}/{folder.name}/db.db/t"
@@ -283,7 +309,7 @@ class BucketShelf(Shelf):
 
     def renew(self) -> None:
         now = self.state()
-        first = {path for path, _ in self.first}
+        first = _files(self.first)
         if strange := [f"{self.root}{path}" for path, _ in now if path not in first]:
             self.storage.delete(strange)
         _side_by_side(self._put, [path for path, _ in self.first - now])
@@ -291,9 +317,14 @@ class BucketShelf(Shelf):
     def _put(self, path: str) -> None:
         self.storage.overwrite(f"{self.root}{path}", _at(self.original, path).read_bytes())
 
-    def seen(self) -> str:
-        now = self.state()
-        for path in {path for path, _ in self._there} - {path for path, _ in now}:
+    def left(self, state: State) -> Left:
+        """By kinds of files, where the same act names them anew and by chance."""
+        first = _files(self.first)
+        return tuple(sorted((UUID.sub("*", p), t if p in first else "new") for p, t in state))
+
+    def seen(self, state: State | None = None) -> str:
+        now = self.state() if state is None else state
+        for path in _files(self._there) - _files(now):
             _at(self._looked, path).unlink()
         _side_by_side(self._get, [path for path, _ in now - self._there])
         self._there = now
@@ -320,6 +351,13 @@ class BucketShelf(Shelf):
         chance = random.Random(SEED)
         print(f"seed={SEED}, {len(by_kind)} kinds of {len(calls)} calls")
         return sorted(chance.choice(places) for places in by_kind.values())
+
+    def kinds(self, call: Call, number: int, on_disk: Collection[str]) -> Collection[str]:
+        """Everything to a call that changes something, and to the others one after the other."""
+        if call.method in ACTING:
+            return FAULTS
+        answered = [kind for kind in FAULTS if kind not in UNANSWERED]
+        return answered[number % len(answered) :][:1]
 
 
 _KINDS = (
