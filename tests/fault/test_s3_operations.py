@@ -126,8 +126,10 @@ def test_operations_get_through_a_storm(lake: Lake, operation: Operation, seed: 
     assert orphans(lake.straight) == set()
 
 
-BEGUN = [(operation, begun) for operation in (_write, _compact, _expire) for begun in (0, 6, 12)]
-BEGUN += [(_scan, begun) for begun in (0, 4, 8)]
+BEGUN = [
+    *((operation, begun) for operation in (_write, _compact, _expire) for begun in (0, 6, 12)),
+    *((_scan, begun) for begun in (0, 4, 8)),
+]
 
 
 @pytest.mark.parametrize(
