@@ -130,10 +130,7 @@ def test_whatever_happens_at_a_call_the_next_run_ends_alike(
     results: list[ExpiryResult] = []
     end, first = end_of(table.path), 0
 
-    # A failure after which the process lives leaves what a death leaves, and tidies nothing up.
-    for trial in shelf.trials(
-        lambda handle: results.append(expire(handle, KEEP)), on_disk=("dies", "gets no answer")
-    ):
+    for trial in shelf.trials(lambda handle: results.append(expire(handle, KEEP))):
         if trial.fault is None:
             _check_undisturbed(table, shelf.seen(), results[0])
             end, first = end_of(shelf.seen()), changing(trial.store.calls)

@@ -161,7 +161,7 @@ class Shelf(ABC):
         """Numbers of the calls that are to go wrong."""
 
     @abstractmethod
-    def kinds(self, call: Call, number: int, on_disk: Collection[str]) -> Collection[str]:
+    def kinds(self, call: Call, number: int) -> Collection[str]:
         """What is to happen to the call, the so manieth of those that are to go wrong."""
 
     def look(self, state: State | None = None) -> Table:
@@ -175,12 +175,8 @@ class Shelf(ABC):
             self._told[key] = look(self.look(trial.state))
         return cast(T, self._told[key])
 
-    def trials(self, act: Act, on_disk: Collection[str] = FAULTS) -> Iterator[Trial]:
-        """The act with nothing happening, and then with every fault at each of its calls.
-
-        Args:
-            on_disk: kinds of faults to try there, where many calls of an act are of one kind.
-        """
+    def trials(self, act: Act) -> Iterator[Trial]:
+        """The act with nothing happening, and then with what may happen at each of its calls."""
         self._left.clear()
         self._told.clear()
         undisturbed = self.trial(act, None, "nothing happens")
@@ -188,7 +184,7 @@ class Shelf(ABC):
         yield undisturbed
         calls = undisturbed.store.calls
         for number, at in enumerate(self.places(calls)):
-            for kind in self.kinds(calls[at], number, on_disk):
+            for kind in self.kinds(calls[at], number):
                 trial = self.trial(act, FAULTS[kind](at), f"{kind} at call {at}, {calls[at]}")
                 assert trial.store.fired, f"there was no {trial.what}"
                 yield trial
@@ -270,9 +266,9 @@ class LocalShelf(Shelf):
     def places(self, calls: Sequence[Call]) -> Sequence[int]:
         return range(len(calls))
 
-    def kinds(self, call: Call, number: int, on_disk: Collection[str]) -> Collection[str]:
+    def kinds(self, call: Call, number: int) -> Collection[str]:
         asks = call.method not in ACTING
-        return [kind for kind in on_disk if not (asks and kind in UNANSWERED)]
+        return [kind for kind in FAULTS if not (asks and kind in UNANSWERED)]
 
 
 def _stamps(root: str) -> State:
@@ -352,7 +348,7 @@ class BucketShelf(Shelf):
         print(f"seed={SEED}, {len(by_kind)} kinds of {len(calls)} calls")
         return sorted(chance.choice(places) for places in by_kind.values())
 
-    def kinds(self, call: Call, number: int, on_disk: Collection[str]) -> Collection[str]:
+    def kinds(self, call: Call, number: int) -> Collection[str]:
         """Everything to a call that changes something, and to the others one after the other."""
         if call.method in ACTING:
             return FAULTS
