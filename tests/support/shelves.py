@@ -81,7 +81,7 @@ class Trial:
     """An act to which something happened.
 
     ``changed``: whether it left the copy another one, ``state``; ``known``: whether a trial before
-    left the same, so that what comes after it is known.
+    left the same but for names that are drawn, so that what comes after it is known.
     """
 
     what: str
@@ -122,7 +122,6 @@ class Shelf(ABC):
         self.original = Path(table.path)
         self.first = first
         self._left: set[Left] = set()
-        self._told: dict[tuple[Left, Callable[[Table], object]], object] = {}
         self.root = root
         self.storage = storage
         self.clock: ManualClock | None = None
@@ -169,16 +168,12 @@ class Shelf(ABC):
         return reopened(self.seen(state))
 
     def told(self, trial: Trial, look: Callable[[Table], T]) -> T:
-        """What a look at what the trial left tells; what was left before is not looked at again."""
-        key = (trial.left, look)
-        if key not in self._told:
-            self._told[key] = look(self.look(trial.state))
-        return cast(T, self._told[key])
+        """What a look at what the trial left tells."""
+        return look(self.look(trial.state))
 
     def trials(self, act: Act) -> Iterator[Trial]:
         """The act with nothing happening, and then with what may happen at each of its calls."""
         self._left.clear()
-        self._told.clear()
         undisturbed = self.trial(act, None, "nothing happens")
         assert undisturbed.outcome == "done"
         yield undisturbed
@@ -258,7 +253,16 @@ class LocalShelf(Shelf):
         return _stamps(self.root)
 
     def left(self, state: State) -> Left:
-        return tuple(sorted(state))
+        """By kinds of files, and how much a dead process wrote of its data; names are by chance."""
+        first = {path for path, _ in self.first}
+        return tuple(sorted((UUID.sub("*", p), self._what(p, t, p in first)) for p, t in state))
+
+    def _what(self, path: str, tag: str, old: bool) -> str:
+        if old and tag != FOLDER and (path, tag) not in self.first:
+            return hashlib.md5(Path(f"{self.root}{path}").read_bytes()).hexdigest()
+        if old or tag == FOLDER:
+            return tag
+        return tag.partition(" of ")[0] if "/bucket-" in path else "new"
 
     def seen(self, state: State | None = None) -> str:
         return self.root
@@ -301,6 +305,7 @@ class BucketShelf(Shelf):
         self._looked = Path(f"{folder}/looked/db.db/t")
         shutil.copytree(self.original, self._looked)
         self._there = self.first
+        self._told: dict[tuple[Left, Callable[[Table], object]], object] = {}
         self.renew()
 
     def renew(self) -> None:
@@ -325,6 +330,13 @@ class BucketShelf(Shelf):
         _side_by_side(self._get, [path for path, _ in now - self._there])
         self._there = now
         return str(self._looked)
+
+    def told(self, trial: Trial, look: Callable[[Table], T]) -> T:
+        """What was left before is not brought here again."""
+        key = (trial.left, look)
+        if key not in self._told:
+            self._told[key] = super().told(trial, look)
+        return cast(T, self._told[key])
 
     def _get(self, path: str) -> None:
         target = _at(self._looked, path)
