@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from desilt.table.compact import sweep
 from desilt.table.table import Table
 
 from .builders import orphans
 from .faulty import FaultyStorage
-from .shelves import UUID, Shelf, possible
+from .shelves import FAULTS, UUID, Shelf, possible
 
 __all__ = ["check_whole_or_not"]
 
@@ -20,16 +20,22 @@ BUCKET = re.compile(r"^(?:/(.*))?/bucket-(\d+)/[^/]+$")
 State = Callable[[Table], object]
 
 
-def check_whole_or_not(shelf: Shelf, act: Callable[[Table], object], state: State) -> int:
+def check_whole_or_not(
+    shelf: Shelf,
+    act: Callable[[Table], object],
+    state: State,
+    looks: Collection[str] = FAULTS,
+) -> int:
     """Every answer of the act is true; what it leaves bears its id; who tries again gets it done.
 
     Args:
         state: what the act changes; done twice it is as done once.
+        looks: what happens on the disk to calls that only ask.
 
     Returns: how often it was tried.
     """
     old, new, tried = state(shelf.look()), None, 0
-    for trial in shelf.trials(lambda handle: act(Table(handle))):
+    for trial in shelf.trials(lambda handle: act(Table(handle)), looks):
         tried += 1
         found = shelf.told(trial, state)
         if trial.fault is None:

@@ -160,7 +160,7 @@ class Shelf(ABC):
         """Numbers of the calls that are to go wrong."""
 
     @abstractmethod
-    def kinds(self, call: Call, number: int) -> Collection[str]:
+    def kinds(self, call: Call, number: int, looks: Collection[str]) -> Collection[str]:
         """What is to happen to the call, the so manieth of those that are to go wrong."""
 
     def look(self, state: State | None = None) -> Table:
@@ -171,15 +171,19 @@ class Shelf(ABC):
         """What a look at what the trial left tells."""
         return look(self.look(trial.state))
 
-    def trials(self, act: Act) -> Iterator[Trial]:
-        """The act with nothing happening, and then with what may happen at each of its calls."""
+    def trials(self, act: Act, looks: Collection[str] = FAULTS) -> Iterator[Trial]:
+        """The act with nothing happening, and then with what may happen at each of its calls.
+
+        Args:
+            looks: what happens on the disk to calls that only ask.
+        """
         self._left.clear()
         undisturbed = self.trial(act, None, "nothing happens")
         assert undisturbed.outcome == "done"
         yield undisturbed
         calls = undisturbed.store.calls
         for number, at in enumerate(self.places(calls)):
-            for kind in self.kinds(calls[at], number):
+            for kind in self.kinds(calls[at], number, looks):
                 trial = self.trial(act, FAULTS[kind](at), f"{kind} at call {at}, {calls[at]}")
                 assert trial.store.fired, f"there was no {trial.what}"
                 yield trial
@@ -270,9 +274,10 @@ class LocalShelf(Shelf):
     def places(self, calls: Sequence[Call]) -> Sequence[int]:
         return range(len(calls))
 
-    def kinds(self, call: Call, number: int) -> Collection[str]:
-        asks = call.method not in ACTING
-        return [kind for kind in FAULTS if not (asks and kind in UNANSWERED)]
+    def kinds(self, call: Call, number: int, looks: Collection[str]) -> Collection[str]:
+        if call.method in ACTING:
+            return FAULTS
+        return [kind for kind in looks if kind not in UNANSWERED]
 
 
 def _stamps(root: str) -> State:
@@ -360,7 +365,7 @@ class BucketShelf(Shelf):
         print(f"seed={SEED}, {len(by_kind)} kinds of {len(calls)} calls")
         return sorted(chance.choice(places) for places in by_kind.values())
 
-    def kinds(self, call: Call, number: int) -> Collection[str]:
+    def kinds(self, call: Call, number: int, looks: Collection[str]) -> Collection[str]:
         """Everything to a call that changes something, and to the others one after the other."""
         if call.method in ACTING:
             return FAULTS
