@@ -1,4 +1,5 @@
-"""Committers that race: lost races, broken premises, lost answers, and real processes."""
+"""Committers that race, on the disk and in a bucket: lost races, broken premises, lost answers; and
+real processes on the disk, which on S3 are those of `test_s3_commits.py`."""
 
 from __future__ import annotations
 
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 from support.builders import (
     Task,
+    faulty,
+    files_of,
     keyed_table,
     kv,
     live_files,
@@ -21,8 +24,9 @@ from support.builders import (
     rows_of,
     upserts,
 )
-from support.faulty import Failure, FaultyStorage, LostAnswer, files_below
+from support.faulty import Failure, FaultyStorage, LostAnswer
 from support.racers import compact_until, write_and_log
+from support.shelves import Shelves
 
 from desilt.table.commit import Committer
 from desilt.table.commit_files import CommitRequest, IndexChange
@@ -35,11 +39,11 @@ from desilt.table.vector_files import VectorWriter
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Table:
+def table(shelves: Shelves, tmp_path: Path) -> Table:
     table = keyed_table(tmp_path / "warehouse")
     table.write(upserts(5, "a"))
     table.write(upserts(5, "b", start=3))
-    return table
+    return shelves(table).table
 
 
 ROWS = [*((k, f"a{k}") for k in range(3)), *((k, f"b{k}") for k in range(3, 8))]
@@ -49,7 +53,7 @@ ROWS = [*((k, f"a{k}") for k in range(3)), *((k, f"b{k}") for k in range(3, 8))]
 
 
 def test_a_lost_race_is_committed_again_with_the_same_data_files(table: Table) -> None:
-    store = FaultyStorage()
+    store = faulty(table)
     task = Task.of(reopened(table, store).handle)
     plan = task.plan()
     result = task.rewrite(plan)
@@ -66,7 +70,7 @@ def test_a_lost_race_is_committed_again_with_the_same_data_files(table: Table) -
 
 
 def test_a_lost_race_writes_the_delta_manifest_once(table: Table) -> None:
-    store = FaultyStorage()
+    store = faulty(table)
     store.hook(
         "before", "create", "snapshot/snapshot-",
         lambda: reopened(table).write(kv((9, "c"))), times=3,
@@ -81,7 +85,7 @@ def test_a_lost_race_writes_the_delta_manifest_once(table: Table) -> None:
 
 
 def test_commit_waits_longer_after_each_lost_race(table: Table) -> None:
-    store = FaultyStorage()
+    store = faulty(table)
     store.hook(
         "before", "create", "snapshot/snapshot-",
         lambda: reopened(table).write(kv((9, "c"))), times=4,
@@ -98,7 +102,7 @@ def test_commit_waits_longer_after_each_lost_race(table: Table) -> None:
 def test_commit_gives_up_after_as_many_lost_races_as_the_table_says(tmp_path: Path) -> None:
     table = keyed_table(tmp_path, options={"commit.max-retries": "3"})
     table.write(kv((1, "a")))
-    store = FaultyStorage()
+    store = faulty(table)
     store.hook(
         "before", "create", "snapshot/snapshot-",
         lambda: reopened(table).write(kv((9, "c"))), times=100,
@@ -120,8 +124,9 @@ def _take_an_input(table: Table) -> None:
 
 
 def _change_the_schema(table: Table) -> None:
-    text = Path(f"{table.path}/schema/schema-0").read_text()
-    Path(f"{table.path}/schema/schema-1").write_text(text.replace('"id": 0,', '"id": 1,', 1))
+    content = table.handle.storage.read(f"{table.path}/schema/schema-0")
+    changed = content.replace(b'"id": 0,', b'"id": 1,', 1)
+    assert table.handle.storage.create(f"{table.path}/schema/schema-1", changed)
 
 
 def _change_the_bucket_count(table: Table) -> None:
@@ -161,18 +166,18 @@ def _change_the_index(table: Table) -> None:
 def test_a_broken_premise_is_a_conflict_that_removes_our_outputs_and_nothing_else(
     when: str, breaks: Callable[[Table], None], premise: str, table: Table
 ) -> None:
-    store = FaultyStorage()
+    store = faulty(table)
     task = Task.of(reopened(table, store).handle)
     plan = task.plan()
     result = task.rewrite(plan)
     others: set[str] = set()
 
     def somebody_else_acts() -> None:
-        before = files_below(table.path)
+        before = files_of(table)
         breaks(table)
-        others.update(files_below(table.path) - before)
+        others.update(files_of(table) - before)
 
-    before = files_below(table.path) - {f"{table.path}/bucket-0/{f.name}" for f in result.outputs}
+    before = files_of(table) - {f"{table.path}/bucket-0/{f.name}" for f in result.outputs}
     if when == "before the commit":
         somebody_else_acts()
     else:  # after the premises were checked once: the race must be lost first
@@ -184,17 +189,17 @@ def test_a_broken_premise_is_a_conflict_that_removes_our_outputs_and_nothing_els
         task.commit(plan, result)
 
     assert raised.value.context["premise"] == premise
-    assert files_below(table.path) == before | others
+    assert files_of(table) == before | others
 
 
 def _lose(table: Table, others: set[str]) -> None:
-    before = files_below(table.path)
+    before = files_of(table)
     reopened(table).write(kv((9, "c")))
-    others.update(files_below(table.path) - before)
+    others.update(files_of(table) - before)
 
 
 def test_a_rewrite_is_not_begun_when_its_premises_are_broken_already(table: Table) -> None:
-    store = FaultyStorage()
+    store = faulty(table)
     task = Task.of(reopened(table, store).handle)
     plan = task.plan()
     _take_an_input(table)
@@ -226,7 +231,7 @@ def test_levels_that_would_overlap_are_a_conflict(table: Table) -> None:
 
 
 def test_compact_plans_a_bucket_again_when_its_inputs_were_taken(table: Table) -> None:
-    store = FaultyStorage()
+    store = faulty(table)
     store.hook("before", "create", "snapshot-3", lambda: reopened(table).compact("full"))
     store.hook("before", "create", "snapshot-3", lambda: reopened(table).write(kv((9, "c"))))
 
@@ -251,7 +256,7 @@ def _arm(store: FaultyStorage, fault: Callable[[int], Failure | LostAnswer]) -> 
 
 
 def test_a_lost_answer_is_resolved_by_reading_back(table: Table) -> None:
-    store = FaultyStorage()
+    store = faulty(table)
     writer = reopened(table, store)
     _arm(store, LostAnswer)
 
@@ -264,7 +269,7 @@ def test_a_lost_answer_is_resolved_by_reading_back(table: Table) -> None:
 
 
 def test_a_lost_answer_to_a_lost_race_is_a_lost_race(table: Table) -> None:
-    store = FaultyStorage()
+    store = faulty(table)
     writer = reopened(table, store)
     store.hook("before", "create", "snapshot-3", lambda: reopened(table).write(kv((9, "c"))))
     _arm(store, LostAnswer)
@@ -286,7 +291,7 @@ def test_a_lost_answer_to_a_lost_race_is_a_lost_race(table: Table) -> None:
 def test_an_unknown_outcome_deletes_nothing_and_sweep_finds_out_later(
     fault: Callable[[int], Failure | LostAnswer], committed: bool, table: Table
 ) -> None:
-    store = FaultyStorage()
+    store = faulty(table)
     task = Task.of(reopened(table, store).handle)
     plan = task.plan()
     result = task.rewrite(plan)
@@ -305,7 +310,7 @@ def test_an_unknown_outcome_deletes_nothing_and_sweep_finds_out_later(
 
 
 def test_a_write_of_unknown_outcome_keeps_its_files(table: Table) -> None:
-    store = FaultyStorage()
+    store = faulty(table)
     writer = reopened(table, store)
     _arm(store, partial(LostAnswer, then_deaf=True))
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from os.path import dirname
 from pathlib import Path
@@ -27,21 +27,12 @@ from support.builders import (
     rows_of,
     upserts,
 )
-from support.faulty import (
-    MUTATIONS,
-    Call,
-    Death,
-    Died,
-    Failure,
-    Fault,
-    FaultyStorage,
-    LostAnswer,
-    files_below,
-)
+from support.faulty import Call, FaultyStorage
 from support.reachable import names_below, needed_by
+from support.shelves import ACTING, Shelves, cases, changing
 
 from desilt.table import paths
-from desilt.table.errors import CommitConflict, FileMissing, StorageUnavailable, TableError
+from desilt.table.errors import CommitConflict, FileMissing, TableError
 from desilt.table.expire import (
     ExpiryResult,
     InUse,
@@ -54,7 +45,6 @@ from desilt.table.snapshot import Snapshot
 from desilt.table.table import Table
 
 KEEP = Override(retain_min=2, retain_millis=0)
-CHANGING = MUTATIONS | {"delete"}
 DECOUPLED = {"changelog.num-retained.min": "4", "changelog.num-retained.max": "4"}
 
 
@@ -78,16 +68,12 @@ def built(folder: Path, options: dict[str, str]) -> Table:
     return table
 
 
+LATER = int(time.time() * 1000) + 2 * 3_600_000
+
+
 def later() -> ManualClock:
-    """Two hours after: every snapshot is old enough, and so is the consumer."""
-    return ManualClock(START_MILLIS + 2 * 3_600_000)
-
-
-@pytest.fixture(scope="module", params=["plain", "decoupled"])
-def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Table:
-    return built(
-        tmp_path_factory.mktemp("expiry"), DECOUPLED if request.param == "decoupled" else {}
-    )
+    """Two hours after: every snapshot is old enough, and so is the consumer, wherever it is."""
+    return ManualClock(LATER)
 
 
 @pytest.fixture(scope="module")
@@ -133,73 +119,37 @@ def end_of(root: str) -> tuple[set[str], set[str], str]:
     return names_below(root), entries, hint
 
 
-@dataclass(frozen=True)
-class Undisturbed:
-    """The calls of an expiry that nothing happens to, and where it ends."""
+@cases({"plain": {}, "decoupled": DECOUPLED}, s3=["decoupled"])
+def test_whatever_happens_at_a_call_the_next_run_ends_alike(
+    case: dict[str, str], shelves: Shelves, tmp_path: Path
+) -> None:
+    """And when looking goes wrong, nothing is changed."""
+    table = built(tmp_path / "made", case)
+    shelf = shelves(table)
+    shelf.clock = later()
+    results: list[ExpiryResult] = []
+    end, first = end_of(table.path), 0
 
-    calls: list[Call]
-    end: tuple[set[str], set[str], str]
+    for trial in shelf.trials(lambda handle: results.append(expire(handle, KEEP))):
+        if trial.fault is None:
+            _check_undisturbed(table, shelf.seen(), results[0])
+            end, first = end_of(shelf.seen()), changing(trial.store.calls)
+        elif trial.fault.at < first:
+            assert trial.outcome != "done", trial.what
+            assert not trial.changed, trial.what
+        if trial.known or not trial.changed:
+            continue
+        readable(shelf.seen(trial.state), table)
+        expire(shelf.handle, KEEP)
+        assert end_of(shelf.seen()) == end, trial.what
 
-    @property
-    def first_change(self) -> int:
-        """The first call that changes anything."""
-        return next(at for at, call in enumerate(self.calls) if call.method in CHANGING)
 
-
-@pytest.fixture(scope="module")
-def undisturbed(table: Table, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    storage = FaultyStorage()
-    root = copied(table, tmp_path_factory.mktemp("undisturbed"))
-    result = run(root, storage)
-
+def _check_undisturbed(table: Table, root: str, result: ExpiryResult) -> None:
     assert result.snapshots == len(table.handle.snapshots.ids()) - 2
     assert result.consumers == 1
     assert result.files.get("data", 0) > 0 or result.changelogs > 0
-    readable(root, table)
     latest = refs.latest_of(table).id
     assert rows_of(reopened(root), latest) == rows_of(table, latest)
-    return Undisturbed(storage.calls, end_of(root))
-
-
-FAULTS: dict[str, Callable[[int], Fault]] = {
-    "dies": Death,
-    "fails": Failure,
-    "gets no answer": LostAnswer,
-}
-
-
-@pytest.mark.parametrize("kind", FAULTS)
-def test_nothing_is_changed_when_looking_goes_wrong(
-    table: Table, undisturbed: Undisturbed, tmp_path: Path, kind: str
-) -> None:
-    root = copied(table, tmp_path)
-    before = files_below(root)
-    for at in range(undisturbed.first_change):
-        with pytest.raises((Died, StorageUnavailable)):
-            run(root, FaultyStorage(fault=FAULTS[kind](at)))
-
-        assert files_below(root) == before
-
-
-@pytest.mark.parametrize("kind", FAULTS)
-def test_whatever_happens_at_a_call_the_next_run_ends_alike(
-    table: Table, undisturbed: Undisturbed, tmp_path: Path, kind: str
-) -> None:
-    decoupled = "4" in table.schema.raw_options.get("changelog.num-retained.min", "")
-    # A failure after which the process lives leaves what a death leaves, and tidies nothing up.
-    step = 3 if decoupled and kind == "fails" else 1
-    for at in range(undisturbed.first_change, len(undisturbed.calls), step):
-        if kind == "gets no answer" and undisturbed.calls[at].method in ("read", "list", "exists"):
-            continue  # for these the same as a failure
-        root = copied(table, tmp_path / f"{at}")
-        storage = FaultyStorage(fault=FAULTS[kind](at))
-        with suppress(Died, StorageUnavailable):
-            run(root, storage)
-        assert storage.fired
-
-        readable(root, table)
-        run(root)
-        assert end_of(root) == undisturbed.end, f"call {at}"
 
 
 # --- others act ---------------------------------------------------------------------------------
@@ -230,7 +180,7 @@ def moments(calls: list[Call]) -> list[int]:
     last, changed, begun = "", False, False
     for at, call in enumerate(calls):
         kind = f"{call.method} {call.path if call.method == 'list' else dirname(call.path)}"
-        changes = call.method in CHANGING
+        changes = call.method in ACTING
         if kind != last and (changes or changed or not begun):
             found.append(at)
         last, changed, begun = kind, changes, begun or changes

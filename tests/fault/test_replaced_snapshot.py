@@ -12,6 +12,7 @@ import pytest
 from support.builders import (
     Task,
     append_table,
+    faulty,
     keyed_table,
     kv,
     live_files,
@@ -19,8 +20,9 @@ from support.builders import (
     reopened,
     rows_of,
 )
-from support.faulty import Failure, FaultyStorage
+from support.faulty import Failure
 from support.foreign import ForeignWriter
+from support.shelves import Shelves
 
 from desilt.table.commit import Committer
 from desilt.table.compact import sweep
@@ -34,10 +36,10 @@ BEFORE = kv((0, "before"))
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Table:
+def table(shelves: Shelves, tmp_path: Path) -> Table:
     table = keyed_table(tmp_path / "main")
     table.write(BEFORE)
-    return table
+    return shelves(table).table
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def _values(table: Table) -> list[object]:
 def test_a_write_replaced_right_after_its_publish_is_committed_again(
     table: Table, foreign: ForeignWriter
 ) -> None:
-    store = FaultyStorage()
+    store = faulty(table)
     store.hook("after", "create", "snapshot-2", lambda: foreign.publish(lambda t: t.write(THEIRS)))
 
     outcome = reopened(table, store).write(OURS)
@@ -67,7 +69,7 @@ def test_a_write_replaced_right_after_its_publish_is_committed_again(
 def test_a_compaction_replaced_right_after_its_publish_is_committed_again(
     table: Table, foreign: ForeignWriter
 ) -> None:
-    store = FaultyStorage()
+    store = faulty(table)
     store.hook("after", "create", "snapshot-2", lambda: foreign.publish(lambda t: t.write(THEIRS)))
 
     summary = reopened(table, store).compact("full")
@@ -83,7 +85,7 @@ def test_a_compaction_replaced_by_another_of_the_same_files_gives_up_and_removes
     """What was visible once may have been built upon, so only `sweep` may remove it."""
     table.write(kv((0, "again")))
     foreign.look()
-    store = FaultyStorage()
+    store = faulty(table)
     store.hook(
         "after", "create", "snapshot-3", lambda: foreign.publish(lambda t: t.compact("full"))
     )
@@ -188,7 +190,7 @@ def test_an_append_that_takes_the_place_of_our_base_is_added_back_and_counted(
     table: Table, foreign: ForeignWriter
 ) -> None:
     reopened(table).write(kv((9, "base")))
-    store = FaultyStorage()
+    store = faulty(table)
     store.hook("before", "create", "snapshot-3", lambda: foreign.publish(lambda t: t.write(THEIRS)))
 
     outcome = reopened(table, store).write(OURS)
@@ -201,7 +203,7 @@ def test_an_append_that_takes_the_place_of_our_base_is_added_back_and_counted(
 def test_our_own_base_that_was_replaced_while_we_publish_loses_nothing(
     table: Table, foreign: ForeignWriter
 ) -> None:
-    store = FaultyStorage()
+    store = faulty(table)
     writer = reopened(table, store)
     writer.write(OURS)
     store.hook("before", "create", "snapshot-3", lambda: foreign.publish(lambda t: t.write(THEIRS)))
@@ -219,7 +221,7 @@ def test_a_compaction_that_takes_the_place_of_our_base_is_not_added_back(
 ) -> None:
     """Its inputs are still live in what we built on, so their rows are there."""
     reopened(table).write(kv((9, "base")))
-    store = FaultyStorage()
+    store = faulty(table)
     store.hook(
         "before", "create", "snapshot-3", lambda: foreign.publish(lambda t: t.compact("full"))
     )
@@ -235,7 +237,7 @@ def test_a_delete_that_takes_the_place_of_our_base_is_added_back(
     table: Table, foreign: ForeignWriter
 ) -> None:
     reopened(table).write(kv((9, "base")))
-    store = FaultyStorage()
+    store = faulty(table)
     store.hook(
         "before", "create", "snapshot-3",
         lambda: foreign.publish(lambda t: t.delete(BEFORE.select("k"))),
@@ -270,7 +272,7 @@ def test_a_deletion_replaced_right_after_its_publish_is_committed_again(
 ) -> None:
     foreign = ForeignWriter(vectored, tmp_path)
     foreign.look()
-    store = FaultyStorage()
+    store = faulty(vectored)
     store.hook(
         "after", "create", "snapshot-3", lambda: foreign.publish(lambda t: t.write(_numbers(8, 9)))
     )
@@ -300,7 +302,7 @@ def test_a_deletion_by_vectors_that_takes_the_place_of_our_base_is_added_back(
     foreign = ForeignWriter(vectored, tmp_path)
     foreign.look()
     reopened(vectored).write(_numbers(8, 9))
-    store = FaultyStorage()
+    store = faulty(vectored)
     store.hook(
         "before", "create", "snapshot-4",
         lambda: foreign.publish(lambda t: t.delete(pl.col("n") < 2)),
@@ -321,7 +323,7 @@ def test_our_commit_stands_when_what_was_replaced_cannot_be_added_back(
     foreign = ForeignWriter(vectored, tmp_path)
     foreign.look()
     reopened(vectored).write(_numbers(8, 9))
-    store = FaultyStorage()
+    store = faulty(vectored)
     store.hook(
         "before", "create", "snapshot-5",
         lambda: foreign.publish(lambda t: t.delete(pl.col("n") == 4)),
@@ -338,7 +340,7 @@ def test_changes_of_a_write_that_takes_the_place_of_our_base_are_told(tmp_path: 
     foreign = ForeignWriter(table, tmp_path)
     foreign.look()
     reopened(table).write(kv((9, "base")))
-    store = FaultyStorage()
+    store = faulty(table)
     store.hook("before", "create", "snapshot-3", lambda: foreign.publish(lambda t: t.write(THEIRS)))
 
     reopened(table, store).write(OURS)
@@ -351,7 +353,7 @@ def test_what_could_not_be_added_back_is_added_back_by_the_next_commit(
     table: Table, foreign: ForeignWriter
 ) -> None:
     reopened(table).write(kv((9, "base")))
-    store = FaultyStorage()
+    store = faulty(table)
     store.hook("before", "create", "snapshot-3", lambda: foreign.publish(lambda t: t.write(THEIRS)))
 
     def fails() -> None:

@@ -1,7 +1,6 @@
-"""The store fails at every single call in turn, once, for good, or only its answer is lost.
+"""A full disk, a warehouse that may only be read, and a table that changes under a task.
 
-Whatever a compaction or a write then answers is true: a success is there, a StorageUnavailable
-changed nothing and left nothing, and only an OutcomeUnknown may be either.
+What happens at every single call is in `test_compaction_faults.py` and `test_write_faults.py`.
 """
 
 from __future__ import annotations
@@ -10,14 +9,11 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 from support.builders import (
     Task,
-    copied,
     handle_on,
     keyed_table,
     kv,
@@ -30,17 +26,13 @@ from support.builders import (
 from support.faulty import (
     MUTATIONS,
     Failure,
-    Fault,
     FaultyStorage,
-    LostAnswer,
     files_below,
 )
-from support.stories import STORIES, Story
+from support.stories import STORIES
 
-from desilt.table.compact import sweep
 from desilt.table.errors import (
     CommitConflict,
-    OutcomeUnknown,
     StorageUnavailable,
     TableError,
     TableMissing,
@@ -48,72 +40,7 @@ from desilt.table.errors import (
 from desilt.table.table import Table
 
 FULL = next(s for s in STORIES if s.name == "full")
-Rows = list[tuple[object, ...]]
-ACTING = MUTATIONS | {"close", "delete"}
 MORE = upserts(6, "new", start=2)
-
-
-def _calls(run: Callable[[FaultyStorage], object]) -> list[tuple[int, str]]:
-    """(number, method) of every call of a run without faults."""
-    store = FaultyStorage()
-    run(store)
-    return [(i, c.method) for i, c in enumerate(store.calls)]
-
-
-def _faults(calls: list[tuple[int, str]]) -> Iterator[Fault]:
-    """Every call fails once; those that act also for good from then on, and without an answer."""
-    for index, method in calls:
-        yield Failure(index)
-        if method in ACTING or ("read" in method and index > len(calls) - 4):
-            yield Failure(index, forever=True)
-            yield LostAnswer(index)
-            yield LostAnswer(index, then_deaf=True)
-
-
-def _outcome(run: Callable[[], object]) -> type[TableError] | None:
-    try:
-        run()
-    except (StorageUnavailable, OutcomeUnknown) as error:
-        return type(error)
-    return None
-
-
-def _check(outcome: type[TableError] | None, after: Table, old: int, fault: Fault) -> None:
-    latest = after.handle.snapshots.latest()
-    assert latest is not None
-    if outcome is StorageUnavailable:
-        assert latest.id == old
-    elif outcome is None:
-        assert latest.id > old
-    if outcome is not OutcomeUnknown and fault in (Failure(getattr(fault, "at", 0)),):
-        assert orphans(after) == set(), "what failed once was not tidied up"
-
-
-@pytest.mark.parametrize("story", STORIES, ids=lambda s: s.name)
-def test_a_compaction_answers_truly_whichever_storage_call_fails(
-    story: Story, tmp_path: Path
-) -> None:
-    table = story.build(tmp_path / "made")
-    story.observe(table)
-    probe = copied(table, tmp_path / "probe")
-    calls = _calls(lambda store: Task.of(handle_on(probe, store), story.mode).run())
-    calls = calls if story is FULL else [c for c in calls if c[1] in ACTING]
-
-    for number, fault in enumerate(_faults(calls)):
-        root = copied(table, tmp_path / str(number))
-        before = files_below(root)
-        store = FaultyStorage(fault=fault)
-        task = Task.of(handle_on(root, store), story.mode)
-        outcome = _outcome(task.run)
-        after = reopened(root)
-
-        _check(outcome, after, story.snapshots, fault)
-        assert not store.unaccounted(before, root)
-        if files_below(root) != before:
-            assert rows_of(after) == story.rows
-            sweep(after.handle, task.task_id, "", 0)
-            assert orphans(after) == set()
-            assert rows_of(after) == story.rows
 
 
 def test_a_compaction_that_failed_is_healed_by_the_next_one(tmp_path: Path) -> None:
@@ -129,38 +56,12 @@ def test_a_compaction_that_failed_is_healed_by_the_next_one(tmp_path: Path) -> N
     assert len(live_files(table)) == 1
 
 
-def test_a_write_answers_truly_whichever_storage_call_fails(tmp_path: Path) -> None:
-    table = keyed_table(tmp_path / "made", options={"bucket": "2"})
-    table.write(upserts(6, "old"))
-    old = rows_of(table)
-    probe = copied(table, tmp_path / "probe")
-    calls = _calls(lambda store: Table(handle_on(probe, store)).write(MORE))
-    new = rows_of(reopened(probe))
-
-    for number, fault in enumerate(_faults(calls)):
-        root = copied(table, tmp_path / str(number))
-        before = files_below(root)
-        store = FaultyStorage(fault=fault)
-        outcome = _outcome(partial(Table(handle_on(root, store)).write, MORE))
-        after = reopened(root)
-
-        _check(outcome, after, 1, fault)
-        assert not store.unaccounted(before, root)
-        assert rows_of(after) in _possible(outcome, old, new)
-
-
-def _possible(outcome: type[TableError] | None, old: Rows, new: Rows) -> tuple[Rows, ...]:
-    """What a reader may see after this outcome."""
-    if outcome is OutcomeUnknown:
-        return (old, new)
-    return (new,) if outcome is None else (old,)
-
-
 def test_a_scan_says_that_the_store_failed_whichever_call_fails(tmp_path: Path) -> None:
     table = FULL.build(tmp_path)
-    total = len(_calls(lambda store: rows_of(Table(handle_on(table.path, store)))))
+    probe = FaultyStorage()
+    rows_of(Table(handle_on(table.path, probe)))
 
-    for at in range(total):
+    for at in range(len(probe.calls)):
         store = FaultyStorage(fault=Failure(at))
         with pytest.raises(Exception, match="the store fails"):
             rows_of(Table(handle_on(table.path, store)))

@@ -8,8 +8,19 @@ from pathlib import Path
 
 import pytest
 from support import refs
-from support.builders import Task, handle_on, keyed_table, live_files, orphans, rows_of, upserts
-from support.faulty import Failure, FaultyStorage, files_below
+from support.builders import (
+    Task,
+    faulty,
+    files_of,
+    handle_on,
+    keyed_table,
+    live_files,
+    orphans,
+    rows_of,
+    upserts,
+)
+from support.faulty import Failure
+from support.shelves import Shelves
 
 from desilt.table.compact import sweep
 from desilt.table.errors import CorruptTable, InvalidRequest, StorageUnavailable
@@ -18,11 +29,15 @@ from desilt.table.table import Table
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Table:
-    table = keyed_table(tmp_path)
+def table(shelves: Shelves, tmp_path: Path) -> Table:
+    table = keyed_table(tmp_path / "made")
     table.write(upserts(5, "a"))
     table.write(upserts(5, "b", start=3))
-    return table
+    return shelves(table).table
+
+
+on_disk = pytest.mark.parametrize("shelves", ["local"], indirect=True)
+"""What needs a disk, or is refused before a store is asked."""
 
 
 def _left_behind(table: Table) -> Task:
@@ -54,13 +69,13 @@ def test_sweep_twice_removes_nothing_more(table: Table) -> None:
 def test_sweep_of_a_committed_task_removes_nothing(table: Table) -> None:
     task = Task.of(table.handle)
     task.run()
-    files = files_below(table.path)
+    files = files_of(table)
 
     swept = sweep(table.handle, task.task_id, "", 0)
 
     assert swept.committed
     assert swept.deleted == ()
-    assert files_below(table.path) == files
+    assert files_of(table) == files
 
 
 def test_sweep_keeps_files_that_only_an_older_snapshot_reaches(table: Table) -> None:
@@ -88,22 +103,23 @@ def test_sweep_leaves_the_files_of_other_tasks_alone(table: Table) -> None:
 
 def test_sweep_of_an_unknown_task_removes_nothing(table: Table) -> None:
     _left_behind(table)
-    files = files_below(table.path)
+    files = files_of(table)
 
     assert sweep(table.handle, str(uuid.uuid4()), "", 0).deleted == ()
-    assert files_below(table.path) == files
+    assert files_of(table) == files
 
 
+@on_disk
 @pytest.mark.parametrize("task_id", ["", "a", "data-", "parquet", "../x", "*"])
 def test_sweep_refuses_what_is_no_task_id(task_id: str, table: Table) -> None:
     """A journal that was tampered with must not turn a sweep into a broom for everything."""
     task = _left_behind(table)
-    files = files_below(table.path)
+    files = files_of(table)
 
     with pytest.raises(InvalidRequest, match="task id"):
         sweep(table.handle, task_id, "", 0)
 
-    assert files_below(table.path) == files
+    assert files_of(table) == files
     assert task.task_id
 
 
@@ -120,7 +136,7 @@ def test_sweep_refuses_what_is_no_task_id(task_id: str, table: Table) -> None:
 def test_sweep_removes_nothing_where_a_snapshot_cannot_be_read(
     damaged: str, damage: str, table: Table
 ) -> None:
-    task = _left_behind(table)
+    task, storage = _left_behind(table), table.handle.storage
     latest = table.handle.snapshots.latest()
     assert latest is not None
     if damaged == "snapshot":
@@ -129,37 +145,37 @@ def test_sweep_removes_nothing_where_a_snapshot_cannot_be_read(
         path = f"{table.path}/manifest/{latest.delta_manifest_list}"
     else:
         path = next(
-            p for p in sorted(files_below(f"{table.path}/manifest")) if "manifest-list" not in p
+            p for p in sorted(files_of(table)) if "/manifest/manifest-" in p and "-list-" not in p
         )
     if damage == "truncated":
-        Path(path).write_bytes(Path(path).read_bytes()[:20])
+        storage.overwrite(path, storage.read(path)[:20])
     else:
-        os.unlink(path)
-    files = files_below(table.path)
+        storage.delete([path])
+    files = files_of(table)
 
     with pytest.raises(CorruptTable):
         sweep(table.handle, task.task_id, "", 0)
 
-    assert files_below(table.path) == files
+    assert files_of(table) == files
 
 
 def test_sweep_removes_nothing_when_the_store_fails_at_any_look(table: Table) -> None:
     task = _left_behind(table)
-    files = files_below(table.path)
-    probe = FaultyStorage()
+    files = files_of(table)
+    probe = faulty(table)
     sweep(handle_on(table.path, probe), str(uuid.uuid4()), "", 0)
 
     for at in range(len(probe.calls)):
-        store = FaultyStorage(fault=Failure(at, forever=True))
+        store = faulty(table, Failure(at, forever=True))
         with pytest.raises(StorageUnavailable):
             sweep(handle_on(table.path, store), task.task_id, "", 0)
-        assert files_below(table.path) == files
+        assert files_of(table) == files
 
 
 def test_sweep_works_after_older_snapshots_expired(table: Table) -> None:
     task = _left_behind(table)
-    os.unlink(f"{table.path}/snapshot/snapshot-1")
-    os.unlink(f"{table.path}/snapshot/EARLIEST")
+    gone = [f"{table.path}/snapshot/{name}" for name in ("snapshot-1", "EARLIEST")]
+    table.handle.storage.delete(gone)
 
     swept = sweep(table.handle, task.task_id, "", 0)
 
@@ -167,6 +183,7 @@ def test_sweep_works_after_older_snapshots_expired(table: Table) -> None:
     assert rows_of(table)
 
 
+@on_disk
 def test_sweep_removes_snapshots_that_a_killed_process_never_finished(table: Table) -> None:
     """A kill between writing the temporary file and linking it leaves a name without a task id."""
     folder = Path(table.path) / "snapshot"
@@ -185,6 +202,7 @@ def test_sweep_removes_snapshots_that_a_killed_process_never_finished(table: Tab
     assert foreign.exists()
 
 
+@on_disk
 def test_a_publish_that_is_killed_leaves_what_a_sweep_knows(table: Table) -> None:
     """The temporary's name is the one that a sweep looks for."""
     store = LocalStorage(sync=False)
@@ -207,6 +225,7 @@ def _gone(path: str) -> None:
     """No cleaning up."""
 
 
+@on_disk
 @pytest.mark.parametrize("holder", ["tag", "branch"])
 def test_sweep_keeps_files_whose_snapshot_expired_but_not_its_tag(
     table: Table, holder: str
@@ -222,12 +241,12 @@ def test_sweep_keeps_files_whose_snapshot_expired_but_not_its_tag(
     table.write(upserts(2, "c"))
     table.compact("full")
     table.expire(retain_max=1)
-    files = files_below(table.path)
+    files = files_of(table)
 
     swept = sweep(table.handle, task.task_id, "", 0)
 
     assert swept.committed
     assert swept.deleted == ()
-    assert files_below(table.path) == files
+    assert files_of(table) == files
     held = {label: path for label, path in refs.snapshot_files(table).items() if "tag-v" in label}
     assert [rows_of(refs.on_snapshot_file(table, path)) for path in held.values()] == [rows]

@@ -23,8 +23,9 @@ from support.builders import (
     rows_of,
     upserts,
 )
-from support.faulty import MUTATIONS, Death, Died, Failure, Fault, FaultyStorage, LostAnswer
+from support.faulty import Death, Died, Fault, FaultyStorage
 from support.reachable import names_below, needed_by
+from support.shelves import Shelves, cases, changing
 
 from desilt.table.errors import CommitConflict, InvalidRequest, StorageUnavailable, TableError
 from desilt.table.expire import Override, expire
@@ -37,7 +38,6 @@ from desilt.table.tagging.edit import create_tag, rename_tag, replace_tag
 from desilt.table.tagging.expire import expire_tags
 from desilt.table.tags import tag_times
 
-CHANGING = MUTATIONS | {"delete"}
 Act = Callable[[TableHandle], object]
 
 
@@ -95,11 +95,6 @@ ACTS: dict[str, Act] = {
         h, RollbackTarget(tag="b"), reset_consumers=True
     ),
 }
-FAULTS: dict[str, Callable[[int], Fault]] = {
-    "dies": Death,
-    "fails": Failure,
-    "gets no answer": LostAnswer,
-}
 
 
 def whole(root: str) -> None:
@@ -131,42 +126,29 @@ def disturbed(act: Act, root: str, fault: Fault | None = None) -> FaultyStorage:
     return storage
 
 
-@pytest.mark.parametrize("kind", FAULTS)
-@pytest.mark.parametrize("name", ACTS)
+@cases(ACTS, s3=["delete", "roll back to an expired one"])
 def test_whatever_happens_at_a_call_nothing_breaks_and_the_next_run_ends_alike(
-    table: Table, tmp_path: Path, name: str, kind: str
+    case: Act, shelves: Shelves, table: Table
 ) -> None:
-    act = ACTS[name]
-    undisturbed = copied(table, tmp_path / "undisturbed")
-    calls = disturbed(act, undisturbed).calls
-    whole(undisturbed)
-    end = end_of(undisturbed)
-    assert end != end_of(table.path)
-    first = next(at for at, call in enumerate(calls) if call.method in CHANGING)
-    for at in range(first, len(calls)):
-        if kind != "dies" and calls[at].method not in CHANGING:
+    """And when looking goes wrong, nothing is changed."""
+    shelf = shelves(table)
+    shelf.clock = later()
+    end, first = end_of(table.path), 0
+    assert end == end_of(shelf.seen())
+    for trial in shelf.trials(case):
+        if trial.fault is None:
+            assert trial.changed
+            end, first = end_of(shelf.seen()), changing(trial.store.calls)
+        elif trial.fault.at < first:
+            assert not trial.changed, trial.what
+        if trial.known or not trial.changed:
             continue
-        root = copied(table, tmp_path / f"{at}")
-        assert disturbed(act, root, FAULTS[kind](at)).fired
-        whole(root)
+        whole(shelf.seen(trial.state))
         with suppress(InvalidRequest):  # it is done already: the tag is there, or it is gone
-            act(handle_on(root, FaultyStorage(), later()))
-        whole(root)
-        assert end_of(root) == end, f"call {at}: {calls[at]}"
-
-
-@pytest.mark.parametrize("name", ACTS)
-def test_nothing_is_changed_when_looking_goes_wrong(
-    table: Table, tmp_path: Path, name: str
-) -> None:
-    root = copied(table, tmp_path)
-    calls = disturbed(ACTS[name], copied(table, tmp_path / "undisturbed")).calls
-    first = next(at for at, call in enumerate(calls) if call.method in CHANGING)
-    before, files = end_of(root), names_below(root)
-    for at in range(first):
-        storage = disturbed(ACTS[name], root, Failure(at, forever=True))
-        assert storage.fired
-        assert (end_of(root), names_below(root)) == (before, files)
+            case(shelf.handle)
+        seen = shelf.seen()
+        whole(seen)
+        assert end_of(seen) == end, trial.what
 
 
 # --- others act -----------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.builders import Task, keyed_table, kv, orphans, reopened, rows_of, upserts
-from support.faulty import FaultyStorage
+from support.builders import Task, faulty, keyed_table, kv, orphans, reopened, rows_of, upserts
+from support.shelves import Shelves
 
 from desilt.table.commit import Committer, removed
 from desilt.table.commit_files import CommitRequest, IndexChange
@@ -37,14 +37,14 @@ ROWS = sorted(
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Table:
+def table(shelves: Shelves, tmp_path: Path) -> Table:
     """A bottom run, and level 0 that updates one of its rows and deletes another."""
-    table = keyed_table(tmp_path, options=VECTORS)
+    table = keyed_table(tmp_path / "made", options=VECTORS)
     table.write(kv(*((k, hashlib.sha256(str(k).encode()).hexdigest()) for k in range(400))))
     table.compact("full")
     table.write(upserts(1, "new", start=3))
     table.delete(kv((7, None)).select("k"))
-    return table
+    return shelves(table).table
 
 
 @pytest.mark.parametrize(("first", "second"), [("full", "minor"), ("minor", "full")])
@@ -82,8 +82,8 @@ def _rewrite_marked(table: Table, name: str) -> None:
     task = Task.of(table.handle, "full")
     plan = task.plan()
     entry = next(e for e in plan.inputs if e.file.name == name)
-    folder = Path(f"{table.path}/bucket-0")
-    (folder / "data-copy-0.parquet").write_bytes((folder / name).read_bytes())
+    storage, folder = table.handle.storage, f"{table.path}/bucket-0"
+    assert storage.create(f"{folder}/data-copy-0.parquet", storage.read(f"{folder}/{name}"))
     copy = replace(entry, file=replace(entry.file, name="data-copy-0.parquet"))
     request = CommitRequest(CommitKind.COMPACT, "other", "other", (removed(entry), copy))
     Committer(table.handle).commit(request)
@@ -113,7 +113,7 @@ def _mark_by_hand(table: Table, name: str) -> None:
 
 
 def test_compact_plans_again_and_succeeds(table: Table) -> None:
-    store = FaultyStorage()
+    store = faulty(table)
     store.hook("before", "create", "snapshot-5", lambda: reopened(table).compact("full"))
 
     reopened(table, store).compact("minor")

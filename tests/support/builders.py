@@ -21,10 +21,10 @@ from desilt.table.decision import Mode, PlanOptions
 from desilt.table.handle import TableHandle, World
 from desilt.table.metadata import MetadataReader
 from desilt.table.observe import TableObserver
-from desilt.table.storage import LocalStorage, Storage
+from desilt.table.storage import LocalStorage, Storage, is_remote
 from desilt.table.table import Table
 
-from .faulty import files_below
+from .faulty import Fault, FaultyStorage, files_below
 
 START_MILLIS = 1_700_000_000_000
 NAME = "db.t"
@@ -94,9 +94,21 @@ def append_table(
 def reopened(
     table: Table | str, storage: Storage | None = None, clock: ManualClock | None = None
 ) -> Table:
-    """The same table through another store."""
+    """The same table through another store; without one, where it is."""
+    if storage is None and isinstance(table, Table) and is_remote(table.path):
+        storage = table.handle.storage
     path = table if isinstance(table, str) else table.path
     return open_table(path, storage=storage or LocalStorage(sync=False), world=world(clock))
+
+
+def faulty(table: Table, fault: Fault | None = None) -> FaultyStorage:
+    """The table's own store, with a fault maybe."""
+    return FaultyStorage(inner=table.handle.storage, fault=fault)
+
+
+def files_of(table: Table) -> frozenset[str]:
+    """Every file of the table, wherever it is."""
+    return files_below(table.path, table.handle.storage)
 
 
 def handle_on(root: str, storage: Storage, clock: ManualClock | None = None) -> TableHandle:
@@ -158,7 +170,7 @@ def orphans(table: Table) -> set[str]:
     used |= {"LATEST", "EARLIEST"}
     return {
         path
-        for path in files_below(table.path, table.handle.storage)
+        for path in files_of(table)
         if os.path.basename(path) not in used and "/schema/" not in path
     }
 

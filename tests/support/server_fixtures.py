@@ -6,14 +6,25 @@ A run with DESILT_NO_PEERS=1 skips what uses them. A server that is merely not s
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from .peers import peers_disabled
 from .rest_server import RestServer, rest_server
 from .servers import Postgres, Rgw, postgres, rgw
+from .shelves import BucketShelf, LocalShelf, Shelves
 
-__all__ = ["bucket", "database", "postgres_server", "rest_catalog", "role_server", "s3_server"]
+__all__ = [
+    "bucket",
+    "database",
+    "postgres_server",
+    "rest_catalog",
+    "role_server",
+    "s3_server",
+    "shelves",
+]
 
 
 def _require_servers() -> None:
@@ -43,6 +54,15 @@ def bucket(s3_server: Rgw) -> Iterator[str]:
     name = s3_server.fresh_bucket()
     yield name
     s3_server.empty_bucket(name)
+
+
+@pytest.fixture(params=["local", "s3"])
+def shelves(request: pytest.FixtureRequest, tmp_path: Path) -> Shelves:
+    """Makes a shelf for a table; two may not be of one folder."""
+    if request.param == "local":
+        return partial(LocalShelf, folder=tmp_path)
+    server, bucket = request.getfixturevalue("s3_server"), request.getfixturevalue("bucket")
+    return partial(BucketShelf, server=server, bucket=bucket, folder=tmp_path)
 
 
 @pytest.fixture(scope="session")
