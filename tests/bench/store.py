@@ -19,6 +19,7 @@ import polars as pl
 from bench.process import Worker
 from bench.slow_proxy import SlowProxy, slowed
 from support.rgw import Rgw, rgw
+from support.s3_stores import impatient, uploaded
 
 import desilt
 from desilt.table import paths
@@ -29,7 +30,7 @@ from desilt.table.manifest.codec import (
     write_manifest,
     write_manifest_list,
 )
-from desilt.table.storage.many import side_by_side
+from desilt.table.storage.s3 import S3Storage
 from desilt.table.table import Table
 
 CALLS = {"store scan": "observe", "store compact": "compact"}
@@ -62,16 +63,8 @@ class Lake:
 
     def put(self, table: Path) -> str:
         """The table's copy, at an address of its own; past the proxy."""
-        client, prefix = self.server.client(), uuid.uuid4().hex
-
-        def upload(path: Path) -> None:
-            key = f"{prefix}/db.db/t/{path.relative_to(table)}"
-            client.put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
-
-        files = [path for path in table.rglob("*") if path.is_file()]
-        for _ in side_by_side(upload, files, 16):
-            pass
-        return f"s3://{BUCKET}/{prefix}/db.db/t"
+        storage = S3Storage(BUCKET, impatient(self.server))
+        return uploaded(str(table), storage, f"s3://{BUCKET}/{uuid.uuid4().hex}/db.db/t")
 
     def seen(self, work: Callable[[], Answer]) -> Answer:
         """What it answers, and what the proxy saw of it."""

@@ -1,8 +1,12 @@
-"""Stores on the object gateway for tests: impatient, straight or by a proxy; and small tables."""
+"""Stores on the object gateway for tests: impatient, straight or through a proxy, and small tables.
+
+A table is built on the local disk and copied up: a table is where its files are.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from desilt.table.storage import Storage, StoreOptions
@@ -14,6 +18,7 @@ from .servers import Rgw, S3User
 __all__ = [
     "impatient",
     "keyed_on",
+    "uploaded",
 ]
 
 ATTEMPTS = 4
@@ -52,3 +57,16 @@ def keyed_on(
         primary_key=("k",),
         options={**KEYED_OPTIONS, **(options or {})},
     )
+
+
+def uploaded(table: Table | str, storage: Storage, root: str) -> str:
+    """A copy of a local table at ``root`` of another store; its root."""
+    source = Path(table if isinstance(table, str) else table.path)
+    files = [path for path in source.rglob("*") if path.is_file()]
+
+    def put(path: Path) -> None:
+        storage.overwrite(f"{root}/{path.relative_to(source)}", path.read_bytes())
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(put, files))
+    return root
