@@ -31,6 +31,7 @@ ANSWER_BYTES_MAX = 64 << 20
 RETRY_AFTER_SECONDS_MAX = 30.0
 _AGAIN = frozenset({429, 500, 502, 503, 504})
 _GOOD = frozenset({200, 202, 204})
+_NOT_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
 
 _T = TypeVar("_T")
 
@@ -94,11 +95,15 @@ class RestClient:
         """The answer to a change, which is sent once.
 
         Raises:
-            StorageUnavailable: it may have been done all the same.
+            StorageUnavailable: with ``in_doubt=True`` in its context where it may have been done
+                all the same, or may still be: a server that is slow goes on without us.
             TableMissing, UnsupportedFeature, InvalidRequest: as `get`; nothing was done.
         """
-        status, answer, _ = self._exchange("POST", path, msgspec.json.encode(body))
-        return self._answer(status, answer, kind, path)
+        try:
+            status, answer, _ = self._exchange("POST", path, msgspec.json.encode(body))
+            return self._answer(status, answer, kind, path)
+        except StorageUnavailable as error:
+            raise error.at(in_doubt=_in_doubt(error) or None) from error.__cause__
 
     def close(self) -> None:
         """Give connections back."""
@@ -175,6 +180,14 @@ class RestClient:
                 return StorageUnavailable("the server does not let us", **context)
             case _:
                 return StorageUnavailable("the server fails", **context)
+
+
+def _in_doubt(error: StorageUnavailable) -> bool:
+    """Whether a change may have been carried out all the same; a refusal says that it was not."""
+    status = error.context.get("status")
+    if isinstance(status, int):
+        return status >= 500
+    return not isinstance(error.__cause__, _NOT_SENT)
 
 
 def _retry_after(text: str | None) -> float | None:
