@@ -12,7 +12,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
 from botocore.config import Config
@@ -78,6 +78,10 @@ REASONS = {
     "RequestTimeTooSkewed": "the clocks of this machine and of the store differ too much",
     "QuotaExceeded": "the store's quota is used up",
 }
+
+
+LAST_MILLIS = 253_402_214_400_000
+"""The last day that a date can hold; credentials that never expire have a later one."""
 
 
 class LocalFailure(Exception):
@@ -174,9 +178,16 @@ def make_client(options: StoreOptions, tokens: TokenSource | None = None) -> S3C
             botocore_session=None if tokens is None else _renewing(tokens),
         )
         region = options.region or session.region_name or "us-east-1"
-        return session.client("s3", endpoint_url=endpoint, region_name=region, config=config)
+        client = session.client("s3", endpoint_url=endpoint, region_name=region, config=config)
     except (BotoCoreError, ValueError) as error:
         raise StorageUnavailable("no client for the store", reason=first_line(error)) from error
+    client.meta.events.register("before-call.s3.DeleteObjects", _add_md5)
+    return client
+
+
+def _add_md5(params: dict[str, Any], **_: object) -> None:
+    """Many stores refuse to delete many objects without; botocore sends a newer checksum only."""
+    params["headers"]["Content-MD5"] = md5(params["body"])
 
 
 def _renewing(tokens: TokenSource) -> BotocoreSession:
@@ -185,7 +196,10 @@ def _renewing(tokens: TokenSource) -> BotocoreSession:
     def credentials() -> dict[str, object]:
         token = tokens()
         options = with_token(StoreOptions(), token)
-        expires = datetime.fromtimestamp(token.expires_at_millis / 1000, UTC)
+        if options.access_key is None or options.secret_key is None:
+            raise StorageUnavailable("the catalog's credentials hold no keys of an S3 store")
+        millis = min(token.expires_at_millis, LAST_MILLIS)
+        expires = datetime.fromtimestamp(millis / 1000, UTC)
         return {
             "access_key": options.access_key,
             "secret_key": options.secret_key,
