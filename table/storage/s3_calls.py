@@ -21,9 +21,13 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectTimeoutError,
+    CredentialRetrievalError,
     EndpointConnectionError,
     HTTPClientError,
     IncompleteReadError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
     ProxyConnectionError,
     SSLError,
 )
@@ -45,7 +49,14 @@ T = TypeVar("T")
 FAILURES = (ClientError, BotoCoreError, HTTPError, ResponseParserError)
 """All that a request may raise; the last is an answer that makes no sense."""
 
-NOT_SENT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
+UNREACHED = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
+NOT_SENT = (
+    *UNREACHED,
+    NoCredentialsError,
+    PartialCredentialsError,
+    CredentialRetrievalError,
+    ParamValidationError,
+)
 """Nobody has heard of the request."""
 
 MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
@@ -231,20 +242,34 @@ def code_of(error: Exception) -> str:
 def worth_another_try(error: Exception) -> bool:
     """Whether the same request may succeed a little later."""
     if isinstance(error, ClientError):
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        return code_of(error) in AGAIN or status >= 500 or status == 429
+        return code_of(error) in AGAIN or _has_failed(error) or _status_of(error) == 429
     return isinstance(
         error,
-        (HTTPClientError, HTTPError, IncompleteReadError, ResponseParserError, SSLError, *NOT_SENT),
+        (
+            HTTPClientError,
+            HTTPError,
+            IncompleteReadError,
+            ResponseParserError,
+            SSLError,
+            *UNREACHED,
+        ),
     )
 
 
 def in_doubt(error: Exception) -> bool:
     """Whether the request may have been carried out all the same."""
     if isinstance(error, ClientError):
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        return status >= 500 and code_of(error) not in TURNED_AWAY
+        return _has_failed(error) and code_of(error) not in TURNED_AWAY
     return not isinstance(error, NOT_SENT)
+
+
+def _status_of(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _has_failed(error: ClientError) -> bool:
+    """Whether the store has; a 501 says that it does not know such a request, and never will."""
+    return _status_of(error) >= 500 and _status_of(error) != 501
 
 
 def translated(

@@ -127,6 +127,31 @@ def test_a_file_that_two_read_is_there_for_who_goes_on(monkeypatch: pytest.Monke
         assert str(reader.result(30)) == "s3://bucket/b"
 
 
+def test_what_the_store_does_not_know_is_asked_once_and_in_no_doubt() -> None:
+    """Some know no conditional put."""
+    store = S3Storage("bucket", OPTIONS)
+    seen = answering(store, 501, "<Error><Code>NotImplemented</Code></Error>")
+
+    with pytest.raises(StorageUnavailable) as caught:
+        store.create("s3://bucket/x", b"x")
+    assert len(seen) == 1
+    assert "in_doubt" not in caught.value.context
+
+
+def test_what_was_never_sent_is_in_no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A role whose keys cannot be had any more is no reason to keep files."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    store = S3Storage("bucket", StoreOptions(endpoint="http://127.0.0.1:9"))
+
+    with pytest.raises(StorageUnavailable, match="Unable to locate credentials") as caught:
+        store.create("s3://bucket/x", b"x")
+    assert "in_doubt" not in caught.value.context
+
+
 # --- credentials that are handed out --------------------------------------------------------------
 
 
