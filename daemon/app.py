@@ -223,13 +223,11 @@ class App:
         }
 
     def _look(self) -> tuple[int, int]:
-        """Sweep, discover, look, judge; (tables, those that changed)."""
+        """Discover, sweep, look, judge; (tables, those that changed)."""
         self._settlement.reload_holds()
-        with self._mutex:
-            running = {task.task_id for task in self._running.values()}
-        self._sweeper.sweep(running)
         known = {table.name for table in self._fleet.tables}
         self._fleet.discover()
+        self._sweeper.sweep(self._running_ids)  # by now the catalogs are open that know the stores
         looks = self._fleet.look_all(self._options.look_seconds)
         self._tell(
             FleetLooked(looks.looked, looks.late, looks.left, looks.lag_seconds, looks.requests)
@@ -240,6 +238,10 @@ class App:
             for gone in known - {table.name for table in tables}:
                 self._backlog.replace(gone, None, None, self._clock.now())
         return len(tables), looks.changed
+
+    def _running_ids(self) -> frozenset[str]:
+        with self._mutex:
+            return frozenset(task.task_id for task in self._running.values())
 
     def _judge(self, tables: Sequence[Watched]) -> None:
         """Replace the backlog of these tables by what their facts say now."""

@@ -97,7 +97,7 @@ def secret(variable: str | None, file: str | None) -> str | None:
         UsageError: it is not there.
     """
     if variable is not None:
-        found = os.environ.get(variable)
+        found = os.environ.get(variable, "").strip()
         if not found:
             raise UsageError(f"the environment variable {variable} is empty or not set")
         return found

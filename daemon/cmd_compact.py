@@ -22,7 +22,7 @@ import typer
 from ..table.commit import CommitOutcome, Committer
 from ..table.compact import CompactionPlan, RewriteResult, commit, sweep
 from ..table.decision import PlanOptions
-from ..table.errors import CommitConflict, InvalidRequest, TableError
+from ..table.errors import CommitConflict, InvalidRequest, OutcomeUnknown, TableError
 from ..table.observe import TableObserver
 from ..table.table import Table
 from .catalogs import Where
@@ -186,10 +186,9 @@ class _Compactor:
                 return Compacted(plan, result, outcome, time.monotonic() - started)
 
     def _act(self, plan: CompactionPlan) -> tuple[RewriteResult, CommitOutcome]:
+        storage = self._table.handle.storage
         try:
-            storage = self._table.handle.storage
             result = self._rewrite(plan, self._options.memory_bytes, storage)
-            return result, commit(plan, result, self._committer)
         except Exception as error:
             if may_leave_files(error):
                 self._sweep(plan)
@@ -197,6 +196,15 @@ class _Compactor:
         except BaseException:  # interrupted: the worker still writes, so it goes first
             self._rewrite.stop()
             self._sweep(plan)
+            raise
+        # No sweeping after an answer that was lost, or not waited for: the publish may arrive late.
+        try:
+            return result, commit(plan, result, self._committer)
+        except OutcomeUnknown:
+            raise
+        except Exception as error:
+            if may_leave_files(error):
+                self._sweep(plan)
             raise
 
     def _sweep(self, plan: CompactionPlan) -> None:

@@ -6,10 +6,11 @@ tasks of the daemon before this one; later, those whose worker died or whose com
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from datetime import datetime, timedelta
 
 from ..table.errors import TableMissing
+from ..table.storage import is_remote
 from .clock import Clock
 from .engine import Engine
 from .errors import JournalError
@@ -31,21 +32,37 @@ class Sweeper:
         self._clock = clock
         self._tell = listener
         self._failed: dict[str, tuple[int, datetime]] = {}
+        self._begun = clock.now()
 
     def doubt(self, task_id: str) -> None:
         """Its commit got no answer: the request may still be under way, so leave its files alone
         for a while. Called by any thread."""
         self._failed[task_id] = (0, self._clock.now() + timedelta(seconds=IN_DOUBT_SECONDS))
 
-    def sweep(self, running: Set[str]) -> None:
+    def sweep(self, running: Callable[[], Set[str]]) -> None:
         """Look up every open task but the ``running`` ones; one that fails is tried again later."""
         try:
-            tasks = [task for task in self._journal.open_tasks() if task.task_id not in running]
-            for task in tasks:
-                if self._clock.now() >= self._failed.get(task.task_id, (0, task.started))[1]:
+            for task in self._dead(running):
+                if self._clock.now() >= self._due(task):
                     self._sweep(task)
         except JournalError as error:
             self._tell(JournalFailed(str(error)))
+
+    def _dead(self, running: Callable[[], Set[str]]) -> list[OpenTask]:
+        """Open tasks that nobody works on. A task runs before it is opened and until it is closed:
+        who asks what runs in between takes neither one that begins nor one that ends for dead."""
+        opened = self._journal.open_tasks()
+        alive = running() if opened else frozenset[str]()
+        suspects = [task for task in opened if task.task_id not in alive]
+        still = {task.task_id for task in self._journal.open_tasks()} if suspects else set[str]()
+        return [task for task in suspects if task.task_id in still]
+
+    def _due(self, task: OpenTask) -> datetime:
+        """When to look it up. A daemon that died may have been publishing, as in `doubt`; of the
+        disk's requests none is under way without its process."""
+        late = task.started < self._begun and is_remote(task.path)
+        first = self._begun + timedelta(seconds=IN_DOUBT_SECONDS) if late else task.started
+        return self._failed.get(task.task_id, (0, first))[1]
 
     def _sweep(self, task: OpenTask) -> None:
         try:

@@ -226,11 +226,12 @@ class _Reach:
 def _reachable(handle: TableHandle, task_id: str) -> _Reach:
     """Names with the task's id that somebody can still read, and whether it was committed."""
     store = handle.snapshots
-    latest, earliest = store.latest_id(), store.earliest_id()
+    # Read, not taken from the hint: behind one that is out of date nothing would be protected.
+    latest, earliest = store.latest(), store.earliest_id()
     reader = MetadataReader(handle)
     names: set[str] = set()
     committed = False
-    for snapshot_id in range(earliest or 1, (latest or 0) + 1):
+    for snapshot_id in range(earliest or 1, 0 if latest is None else latest.id + 1):
         snapshot = store.find(snapshot_id)
         if snapshot is None:
             continue

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from . import paths
-from .errors import FileMissing, UnsupportedFeature
+from .errors import FileMissing, StorageUnavailable, UnsupportedFeature
 from .storage import Storage
 
 
@@ -60,6 +60,10 @@ class Hold(Protocol):
         Raises:
             StorageUnavailable: it was taken from us, or cannot be asked.
         """
+        ...
+
+    def keep(self) -> None:
+        """Do not give it back: it is free when its time is over."""
         ...
 
 
@@ -118,9 +122,10 @@ class UnderLock:
                 return False
             if place.storage.exists(path):
                 return False
-            if not place.storage.exclusive(path):
-                hold.check()  # the store was slow, perhaps slower than the lock's life
-            return place.storage.create(path, content)
+            if place.storage.exclusive(path):
+                return place.storage.create(path, content)
+            hold.check()  # the store was slow, perhaps slower than the lock's life
+            return _created_alone(place.storage, path, content, hold)
 
     def quiet(self, place: Place) -> AbstractContextManager[None]:
         return self.alone(place)
@@ -129,6 +134,17 @@ class UnderLock:
     def alone(self, place: Place) -> Generator[None]:
         with self.lock.held(place.table):
             yield
+
+
+def _created_alone(storage: Storage, path: str, content: bytes, hold: Hold) -> bool:
+    """As `Storage.create`, by a store that replaces what exists: a request without an answer may
+    arrive late, and must not find the snapshot of the next who takes the lock."""
+    try:
+        return storage.create(path, content)
+    except StorageUnavailable as error:
+        if error.context.get("in_doubt"):
+            hold.keep()
+        raise
 
 
 def _still_there(place: Place, snapshot_id: int, content: bytes) -> bool:

@@ -86,7 +86,13 @@ def _sqlite(rest: str, *, java: bool) -> SqliteAddress:
 
 
 def _postgres(rest: str, options: CatalogOptions) -> PostgresAddress:
-    parsed = urlsplit(f"postgresql:{rest}")
+    try:
+        parsed = urlsplit(f"postgresql:{rest}")
+    except ValueError as error:
+        # Without its text, which may hold the password.
+        raise InvalidRequest("the catalog's uri cannot be read") from error
+    if "@" in parsed.path:
+        raise InvalidRequest("a slash in the uri's user or password is written as %2F")
     credentials, _, hosts = parsed.netloc.rpartition("@")
     database = unquote(parsed.path.removeprefix("/"))
     if not hosts or not database:

@@ -63,6 +63,10 @@ class JdbcHold:
         if not self.lock.is_ours(self.lock_id, self.stamp):
             raise StorageUnavailable("the lock was lost while it was held", lock=self.lock_id)
 
+    def keep(self) -> None:
+        """Do not give it back: it is free when its time is over."""
+        self.lock.keep(self.lock_id, self.stamp)
+
 
 class JdbcLock:
     """The lock table of a catalog.
@@ -90,6 +94,7 @@ class JdbcLock:
         self._guard = threading.Lock()
         self._seen: dict[str, tuple[str, int]] = {}
         self._left: set[tuple[str, str]] = set()
+        self._kept: set[tuple[str, str]] = set()
         self._ready = False
 
     @contextmanager
@@ -105,7 +110,16 @@ class JdbcLock:
         try:
             yield JdbcHold(self, lock_id, stamp)
         finally:
-            self._release(lock_id, stamp)
+            with self._guard:
+                kept = (lock_id, stamp) in self._kept
+                self._kept.discard((lock_id, stamp))
+            if not kept:
+                self._release(lock_id, stamp)
+
+    def keep(self, lock_id: str, stamp: str) -> None:
+        """Leave this row of ours to its end."""
+        with self._guard:
+            self._kept.add((lock_id, stamp))
 
     def close(self) -> None:
         """Give the connection back."""

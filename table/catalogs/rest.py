@@ -201,7 +201,10 @@ class RestCatalog(BaseCatalog):
         """The table's root as its store calls it, if tables may be there."""
         if ".." in unquote(path).split("/") or any(ord(c) < 32 for c in path):
             raise InvalidRequest("the server's path is refused", table=name, path=path)
-        scheme = urlsplit(path).scheme
+        try:
+            scheme = urlsplit(path).scheme
+        except ValueError as error:
+            raise InvalidRequest("the server's path is refused", table=name, path=path) from error
         if scheme not in ("", "file") or path.startswith(("/", "file:")):
             root = normal_path(path)
         else:

@@ -8,6 +8,7 @@ Spec: format §16; reference classes ``rest/HttpClient``, ``rest/DefaultErrorHan
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TypeVar
 from urllib.parse import quote_plus, urlencode, urlsplit
@@ -31,6 +32,10 @@ ANSWER_BYTES_MAX = 64 << 20
 RETRY_AFTER_SECONDS_MAX = 30.0
 _AGAIN = frozenset({429, 500, 502, 503, 504})
 _GOOD = frozenset({200, 202, 204})
+_NOT_SENT = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t -~\x80-\xff]*")
 
 _T = TypeVar("_T")
 
@@ -52,14 +57,17 @@ class RestClient:
     def __init__(
         self, uri: str, headers: Mapping[str, str], world: World, *, timeout: float = 30.0
     ) -> None:
-        parsed = urlsplit(uri)
+        try:
+            parsed = urlsplit(uri)
+        except ValueError as error:
+            raise InvalidRequest("the uri of a REST catalog cannot be read") from error
         if parsed.scheme not in ("http", "https") or not parsed.hostname:
             raise InvalidRequest("a REST catalog's uri is http:// or https://", uri=_shown(uri))
         if parsed.username or parsed.query or parsed.fragment:
             raise InvalidRequest("the uri of a REST catalog holds a place only", uri=_shown(uri))
         self.place = _shown(uri)
         self._uri = uri.rstrip("/")
-        self._headers = dict(headers)
+        self._headers = _checked(headers)
         self._world = world
         self._pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=timeout), retries=False
@@ -67,7 +75,7 @@ class RestClient:
 
     def with_headers(self, headers: Mapping[str, str]) -> None:
         """Send these headers, too, from now on."""
-        self._headers.update(headers)
+        self._headers.update(_checked(headers))
 
     def get(self, path: str, kind: type[_T], query: Mapping[str, str] | None = None) -> _T:
         """The answer to a question.
@@ -94,11 +102,15 @@ class RestClient:
         """The answer to a change, which is sent once.
 
         Raises:
-            StorageUnavailable: it may have been done all the same.
+            StorageUnavailable: with ``in_doubt=True`` in its context where it may have been done
+                all the same, or may still be: a server that is slow goes on without us.
             TableMissing, UnsupportedFeature, InvalidRequest: as `get`; nothing was done.
         """
-        status, answer, _ = self._exchange("POST", path, msgspec.json.encode(body))
-        return self._answer(status, answer, kind, path)
+        try:
+            status, answer, _ = self._exchange("POST", path, msgspec.json.encode(body))
+            return self._answer(status, answer, kind, path)
+        except StorageUnavailable as error:
+            raise error.at(in_doubt=_in_doubt(error) or None) from error.__cause__
 
     def close(self) -> None:
         """Give connections back."""
@@ -175,6 +187,26 @@ class RestClient:
                 return StorageUnavailable("the server does not let us", **context)
             case _:
                 return StorageUnavailable("the server fails", **context)
+
+
+def _checked(headers: Mapping[str, str]) -> dict[str, str]:
+    """A copy, if HTTP can say them; what is wrong is named without its value, which may be secret.
+
+    Raises:
+        InvalidRequest: a line break in a token, for one.
+    """
+    for name, value in headers.items():
+        if _HEADER_NAME.fullmatch(name) is None or _HEADER_VALUE.fullmatch(value) is None:
+            raise InvalidRequest("a header holds characters that none may", header=repr(name))
+    return dict(headers)
+
+
+def _in_doubt(error: StorageUnavailable) -> bool:
+    """Whether a change may have been carried out all the same; a refusal says that it was not."""
+    status = error.context.get("status")
+    if isinstance(status, int):
+        return status >= 500
+    return not isinstance(error.__cause__, _NOT_SENT)
 
 
 def _retry_after(text: str | None) -> float | None:

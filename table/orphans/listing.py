@@ -71,7 +71,12 @@ def external_roots(schema: TableSchema, root: str) -> tuple[str, ...]:
 
 
 def _same_store(uri: str, root: str) -> str:
-    parsed, own = urlparse(uri), urlparse(root)
+    try:
+        parsed, own = urlparse(uri), urlparse(root)
+    except ValueError as error:
+        raise UnsupportedFeature(
+            "external path cannot be read", option=EXTERNAL_PATHS, value=uri
+        ) from error
     path = uri
     if parsed.scheme == "file":
         path = unquote(parsed.path)

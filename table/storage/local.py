@@ -43,7 +43,9 @@ class LocalSink:
         self._open = True
         with _translated("create", path):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self._file: BinaryIO = open(path, "xb", buffering=0)  # noqa: SIM115  # closed below
+            # Buffered: a file without writes in part when the disk is full, and pyarrow would not
+            # look how much that was.
+            self._file: BinaryIO = open(path, "xb")  # noqa: SIM115  # closed below
 
     @property
     def file(self) -> BinaryIO:
@@ -59,13 +61,13 @@ class LocalSink:
     def close(self) -> None:
         if not self._open:
             return
-        self._open = False
         with _translated("write", self._path):
             self._file.flush()
             if self._sync:
                 os.fsync(self._file.fileno())
             self._size = os.fstat(self._file.fileno()).st_size
             self._file.close()
+        self._open = False  # not before: what cannot be written is still to be aborted
 
     def abort(self) -> None:
         if not self._open:

@@ -13,6 +13,9 @@ from .local import LocalStorage
 from .object_path import SCHEMES, object_path
 from .options import StoreOptions
 
+HANDED_OUT_MAX = 8
+"""Stores kept whose credentials a catalog handed out: for an hour, and then there is another."""
+
 _mutex = threading.Lock()
 _stores: dict[tuple[str, StoreOptions], Storage] = {}
 
@@ -24,7 +27,10 @@ def normal_path(uri: str) -> str:
         UnsupportedFeature: another scheme.
         InvalidRequest: no path, one on another host, or one that leaves its folder.
     """
-    parsed = urlparse(uri)
+    try:
+        parsed = urlparse(uri)
+    except ValueError as error:  # such as brackets that hold no address
+        raise InvalidRequest("not a path", path=repr(uri), reason=str(error)) from error
     if parsed.scheme in SCHEMES:
         place = object_path(uri.rstrip("/"))
         return f"{parsed.scheme}://{place.bucket}/{place.key}".rstrip("/")
@@ -34,13 +40,16 @@ def normal_path(uri: str) -> str:
         path = unquote(parsed.path) if parsed.scheme == "file" else uri
         if not path.strip():
             raise InvalidRequest("the path is empty", uri=repr(uri))
-        return str(Path(path).expanduser().absolute()).rstrip("/") or "/"
+        try:
+            return str(Path(path).expanduser().absolute()).rstrip("/") or "/"
+        except RuntimeError as error:  # of somebody who is not known here
+            raise InvalidRequest("the path has no home", path=path) from error
     raise UnsupportedFeature("scheme is not supported", scheme=parsed.scheme, uri=uri)
 
 
 def is_remote(path: str) -> bool:
     """Whether the path is in an object store."""
-    return urlparse(path).scheme in SCHEMES
+    return path.partition(":")[0].lower() in SCHEMES
 
 
 def open_with_tokens(path: str, options: StoreOptions, tokens: TokenSource) -> Storage:
@@ -67,9 +76,11 @@ def open_storage(path: str, options: StoreOptions | None = None) -> Storage:
         return LocalStorage()
     bucket, options = object_path(normal).bucket, options or StoreOptions()
     with _mutex:
-        store = _stores.get((bucket, options))
-        if store is None:
-            store = _stores[bucket, options] = _bucket(bucket, options)
+        store = _stores.pop((bucket, options), None) or _bucket(bucket, options)
+        _stores[bucket, options] = store  # behind all others: the first is the one unused longest
+        handed_out = [key for key in _stores if key[1].access_key is not None]
+        for old in handed_out[:-HANDED_OUT_MAX]:
+            del _stores[old]
         return store
 
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -169,11 +169,12 @@ class S3Storage:
         places = [self._place(path) for path in paths]
         if len(places) == 1:
             place = places[0]
-            self._calls.call(
-                "DELETE",
-                place,
-                lambda: self._client.delete_object(Bucket=place.bucket, Key=place.key),
-            )
+            with suppress(FileMissing):  # some stores say so, AWS does not
+                self._calls.call(
+                    "DELETE",
+                    place,
+                    lambda: self._client.delete_object(Bucket=place.bucket, Key=place.key),
+                )
             return
         errors = self._delete_keys(places[0], [place.key for place in places])
         for attempt in range(self._options.attempts - 1):
@@ -243,7 +244,10 @@ class S3Storage:
             yield page
             if not page.get("IsTruncated"):
                 return
-            more["ContinuationToken"] = page["NextContinuationToken"]
+            token = page.get("NextContinuationToken")
+            if not token:
+                raise StorageUnavailable("the store's listing breaks off", file=place.path)
+            more["ContinuationToken"] = token
 
     def _page(self, place: ObjectPath, more: dict[str, Any]) -> Any:
         return self._client.list_objects_v2(Bucket=place.bucket, Prefix=place.key, **more)
@@ -253,7 +257,12 @@ class S3Storage:
     def open_source(self, path: str) -> S3Ranges:
         with self._mutex:
             coming = self._soon.pop(path, None)
-        return self._open(path) if coming is None else coming.result()
+        if coming is None:
+            return self._open(path)
+        try:
+            return coming.result()
+        except CancelledError:  # asked for by another reader of the same file, who gave up
+            return self._open(path)
 
     def _open(self, path: str, whole_bytes: int = 0) -> S3Ranges:
         return opened_ranges(self._calls, self._place(path), self._scratch, self._pool, whole_bytes)

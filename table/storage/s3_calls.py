@@ -13,7 +13,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
 from botocore.config import Config
@@ -24,6 +24,9 @@ from botocore.exceptions import (
     EndpointConnectionError,
     HTTPClientError,
     IncompleteReadError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
     ProxyConnectionError,
     SSLError,
 )
@@ -45,9 +48,14 @@ T = TypeVar("T")
 FAILURES = (ClientError, BotoCoreError, HTTPError, ResponseParserError)
 """All that a request may raise; the last is an answer that makes no sense."""
 
+UNREACHED = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
 NOT_SENT = (
-    EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError, CredentialsFailed
-)  # fmt: skip
+    *UNREACHED,
+    CredentialsFailed,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ParamValidationError,
+)
 """Nobody has heard of the request."""
 
 MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
@@ -171,9 +179,16 @@ def make_client(options: StoreOptions, tokens: TokenSource | None = None) -> S3C
     )
     try:
         session = boto3.Session(botocore_session=session_of(options, tokens))
-        return session.client("s3", endpoint_url=endpoint, config=config)
+        client = session.client("s3", endpoint_url=endpoint, config=config)
     except (*FAILURES, OSError, ValueError) as error:
         raise StorageUnavailable("no client for the store", reason=first_line(error)) from error
+    client.meta.events.register("before-call.s3.DeleteObjects", _add_md5)
+    return client
+
+
+def _add_md5(params: dict[str, Any], **_: object) -> None:
+    """Many stores refuse to delete many objects without; botocore sends a newer checksum only."""
+    params["headers"]["Content-MD5"] = md5(params["body"])
 
 
 def _environment_endpoint() -> str | None:
@@ -195,20 +210,34 @@ def worth_another_try(error: Exception) -> bool:
     if isinstance(error, CredentialsFailed):
         return worth_another_try(error.cause)
     if isinstance(error, ClientError):
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        return code_of(error) in AGAIN or status >= 500 or status == 429
+        return code_of(error) in AGAIN or _has_failed(error) or _status_of(error) == 429
     return isinstance(
         error,
-        (HTTPClientError, HTTPError, IncompleteReadError, ResponseParserError, SSLError, *NOT_SENT),
+        (
+            HTTPClientError,
+            HTTPError,
+            IncompleteReadError,
+            ResponseParserError,
+            SSLError,
+            *UNREACHED,
+        ),
     )
 
 
 def in_doubt(error: Exception) -> bool:
     """Whether the request may have been carried out all the same."""
     if isinstance(error, ClientError):
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        return status >= 500 and code_of(error) not in TURNED_AWAY
+        return _has_failed(error) and code_of(error) not in TURNED_AWAY
     return not isinstance(error, NOT_SENT)
+
+
+def _status_of(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _has_failed(error: ClientError) -> bool:
+    """Whether the store has; a 501 says that it does not know such a request, and never will."""
+    return _status_of(error) >= 500 and _status_of(error) != 501
 
 
 def translated(

@@ -108,14 +108,15 @@ class S3Ranges:
         for piece in self._pieces:
             with suppress(Exception):  # what failed is not kept, and is asked for again
                 piece.coming.result()
-        old, self._local = self._local, _LocalFile(self._scratch.new_path(), self._size)
-        self._pieces = [
+        kept = [
             p
             for p in self._pieces
             if p.end > begin and _succeeded(p.coming)  # the end of the object is among them
         ]
-        for piece in self._pieces:
-            self._local.copy(old, piece.begin, piece.end)
+        old, new = self._local, _LocalFile(self._scratch.new_path(), self._size)
+        for piece in kept:
+            new.copy(old, piece.begin, piece.end)
+        self._local, self._pieces = new, kept  # not before: a disk that is full leaves all as it is
         old.remove()
 
 

@@ -16,12 +16,14 @@ from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import BotoCoreError
 from botocore.session import Session
 
-from ..errors import TableError
+from ..errors import StorageUnavailable, TableError
 from .credentials import TokenSource, with_token
 from .options import StoreOptions
 
 REASON_MAX = 300
 DEFAULT_REGION = "us-east-1"
+LAST_MILLIS = 253_402_214_400_000
+"""The last day that a date can hold; credentials that never expire have a later one."""
 
 
 class CredentialsFailed(BotoCoreError):
@@ -117,7 +119,9 @@ def _renewing(tokens: TokenSource) -> RefreshableCredentials:
     def credentials() -> dict[str, object]:
         token = tokens()
         options = with_token(StoreOptions(), token)
-        expires = datetime.fromtimestamp(token.expires_at_millis / 1000, UTC)
+        if options.access_key is None or options.secret_key is None:
+            raise StorageUnavailable("the catalog's credentials hold no keys of an S3 store")
+        expires = datetime.fromtimestamp(min(token.expires_at_millis, LAST_MILLIS) / 1000, UTC)
         return {
             "access_key": options.access_key,
             "secret_key": options.secret_key,

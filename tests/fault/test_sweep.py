@@ -92,6 +92,22 @@ def test_sweep_keeps_files_that_only_an_older_snapshot_reaches(table: Table) -> 
     assert rows_of(table, 3) == rows_of(table, 2)
 
 
+def test_sweep_of_a_committed_task_believes_no_hint(table: Table) -> None:
+    """LATEST is written as well as may be; here nobody could for as long as snapshots live."""
+    task = Task.of(table.handle)
+    task.run()
+    table.write(upserts(2, "c"))
+    rows = rows_of(table, 4)
+    for gone in (1, 2):
+        Path(table.path, "snapshot", f"snapshot-{gone}").unlink()
+    Path(table.path, "snapshot", "LATEST").write_text("1")
+
+    swept = sweep(table.handle, task.task_id, "", 0)
+
+    assert (swept.committed, swept.deleted) == (True, ())
+    assert rows_of(table, 4) == rows
+
+
 def test_sweep_leaves_the_files_of_other_tasks_alone(table: Table) -> None:
     mine, other = _left_behind(table), _left_behind(table)
 

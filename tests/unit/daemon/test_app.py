@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
 
 import polars as pl
 import pytest
-from support.daemon_fakes import MIB, FakeTable, World, a_task
+from support.daemon_fakes import MIB, START, FakeTable, World, a_task
 
 from desilt.daemon.config_catalog import CatalogConfig
 from desilt.daemon.errors import WorkerCrashed
-from desilt.daemon.journal import Journal
+from desilt.daemon.journal import Journal, OpenTask
 from desilt.daemon.listen import (
     BacklogMeasured,
     BucketQuarantined,
@@ -356,6 +356,48 @@ def test_running_tasks_are_not_swept(journal: Journal) -> None:
     world.app.tick()
 
     assert world.engine.swept == []
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_task_that_begins_or_ends_meanwhile_is_not_swept(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    """Another thread starts or closes it while the open tasks are being read."""
+    world = World(journal, FakeTable("db.t", {0: 1}))
+    task, opened = a_task("other"), journal.open_tasks
+    running = world.app._running  # pyright: ignore[reportPrivateUsage]
+    if ends:
+        running[task.key] = task
+        journal.open_task(task)
+
+    def open_tasks() -> tuple[OpenTask, ...]:
+        monkeypatch.undo()
+        if not ends:
+            running[task.key] = task
+            journal.open_task(task)
+        found = opened()
+        if ends:
+            journal.close_task(task.task_id, "committed", task.started, {})
+            running.pop(task.key)
+        return found
+
+    monkeypatch.setattr(journal, "open_tasks", open_tasks)
+    world.tick()
+
+    assert world.engine.swept == []
+
+
+def test_a_publish_of_a_dead_daemon_may_still_reach_its_store(journal: Journal) -> None:
+    before = START - timedelta(seconds=1)
+    journal.open_task(a_task("left-1", path="s3://bucket/wh/db.db/t", started=before))
+    world = World(journal, FakeTable("db.t", {0: 1}))
+
+    world.tick()
+    assert world.engine.swept == [], "its files may be those of the next snapshot"
+    world.clock.advance(IN_DOUBT_SECONDS)
+    world.tick()
+
+    assert [task.task_id for task in world.engine.swept] == ["left-1"]
 
 
 def test_start_sweeps_what_a_crashed_daemon_left(journal: Journal) -> None:

@@ -17,7 +17,8 @@ from desilt.daemon.cmd_scan import COLUMNS
 from desilt.daemon.journal import Journal
 from desilt.daemon.ledger import Hold
 from desilt.table.catalog import Catalog
-from desilt.table.errors import CommitConflict, VerificationFailed
+from desilt.table.errors import CommitConflict, StorageUnavailable, VerificationFailed
+from desilt.table.storage import LocalStorage
 
 ROOT = Path(__file__).parents[3]
 
@@ -269,6 +270,30 @@ def test_compact_fails_by_name(
 
     assert (result.exit_code, failures) == (code, [])
     assert str(error) in result.stderr
+
+
+def test_compact_keeps_what_a_late_publish_needs(
+    warehouse: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store carries the request out when the command has long given up."""
+    before, create = rows_of(warehouse), LocalStorage.create
+    late: list[tuple[str, bytes]] = []
+
+    def silent(store: LocalStorage, path: str, data: bytes) -> bool:
+        if "/snapshot/snapshot-" not in path:
+            return create(store, path, data)
+        late.append((path, data))
+        raise StorageUnavailable("no answer", in_doubt=True)
+
+    monkeypatch.setattr(LocalStorage, "create", silent)
+    result = compact(warehouse, "--mode", "full", "--partition", "dt=a")
+    monkeypatch.undo()
+
+    assert (result.exit_code, len(late)) == (1, 1)
+    assert "may still arrive" in result.stderr
+    assert LocalStorage().create(*late[0])
+    assert rows_of(warehouse).equals(before)
+    assert Catalog(warehouse).table("db.t").handle.snapshots.latest_id() == 4
 
 
 def test_check_config_prints_the_effective_config() -> None:

@@ -160,6 +160,13 @@ def test_an_address_without_a_place_is_refused(uri: str) -> None:
         parse_address(jdbc(uri))
 
 
+@pytest.mark.parametrize("uri", ["postgresql://u:p4/p4ss@h/db", "postgresql://u:p4ss@[h/db"])
+def test_a_password_that_is_not_encoded_is_refused_and_not_shown(uri: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_address(jdbc(uri))
+    assert SECRET not in repr(caught.value)
+
+
 # --- names in a database ------------------------------------------------------------------------
 
 

@@ -257,6 +257,33 @@ class _Slow(Careless):
         return super().exists(path)
 
 
+class _Silent(LocalStorage):
+    """A store whose answer never comes."""
+
+    def __init__(self, *, exclusive: bool) -> None:
+        super().__init__(sync=False)
+        self._exclusive = exclusive
+
+    def exclusive(self, path: str) -> bool:
+        return self._exclusive
+
+    def create(self, path: str, data: bytes) -> bool:
+        raise StorageUnavailable("no answer", in_doubt=True)
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_a_publish_that_may_be_late_keeps_the_lock_where_it_could_replace(
+    locks: Locks, exclusive: bool
+) -> None:
+    """A store that creates exclusively refuses a late one; a careless one replaces with it."""
+    place = Place("db.t", f"{locks.folder}/t", _Silent(exclusive=exclusive))
+
+    with pytest.raises(StorageUnavailable, match="no answer"):
+        UnderLock(locks.lock).publish(place, 1, b"{}", None)
+
+    assert bool(locks.rows()) != exclusive
+
+
 def test_a_commit_under_a_broken_lock_leaves_nothing(tmp_path: Path) -> None:
     waiting = WaitingWorld()
     catalog = sqlite_catalog(tmp_path, world=waiting.world, lock_seconds=5)

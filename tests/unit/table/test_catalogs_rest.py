@@ -104,7 +104,8 @@ def table(double: Double, **fields: object) -> None:
 
 HOSTILE = ["../lake/db.db/t", "/lake/../etc", "/etc", "/lake", "/lakes/t", "lake/t", "",
            "file:lake", "file://other/lake/t", "/lake/%2e%2e/etc", "s3://bucket/lake/../x", "s3://another/lake/t",
-           "hdfs://n/lake/t", "/lake/a\nb", "file:/etc/passwd"]  # fmt: skip
+           "hdfs://n/lake/t", "/lake/a\nb", "file:/etc/passwd", "s3://[bucket/lake/t",
+           "//[lake/t"]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", HOSTILE)
@@ -227,11 +228,30 @@ def test_a_server_that_is_not_there_is_named(waiting: WaitingWorld) -> None:
     assert SECRET not in repr(caught.value)
 
 
-@pytest.mark.parametrize("uri", ["ftp://h", "h:80", "http://", "http://u:p@h", "http://h?x=s3cret"])
+URIS = ["ftp://h", "h:80", "http://", "http://u:p@h", "http://h?x=s3cret", "http://[s3cret"]
+
+
+@pytest.mark.parametrize("uri", URIS)
 def test_a_uri_is_a_place_and_nothing_else(uri: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         RestCatalog(CatalogOptions("rest", uri=uri))
     assert SECRET not in repr(caught.value)
+
+
+@pytest.mark.parametrize("token", [f"{SECRET}\n", f"{SECRET}\r\nX: y", f"{SECRET}€"])
+def test_a_token_that_http_cannot_say_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(InvalidRequest, match="header='Authorization'") as caught:
+        RestCatalog(CatalogOptions("rest", uri=f"http://{UNREACHABLE}", token=token))
+    assert SECRET not in repr(caught.value)
+
+
+def test_a_header_of_the_server_that_http_cannot_say_is_refused(
+    double: Double, catalog: RestCatalog
+) -> None:
+    double.answers["/v1/config"] = {"overrides": {"header.X-A": "a\nX-B: b"}}
+
+    with pytest.raises(InvalidRequest, match="header='X-A'"):
+        catalog.databases()
 
 
 def test_options_of_the_server_are_merged(double: Double, waiting: WaitingWorld) -> None:
