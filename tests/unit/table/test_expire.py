@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ from desilt.table.expire import (
     expire,
     plan_expiry,
 )
-from desilt.table.expiry import reach
+from desilt.table.expiry import planner, reach
 from desilt.table.manifest.entry import EntryKind
 from desilt.table.manifest.index import HASH, IndexEntry, write_index_manifest
 from desilt.table.table import Table
@@ -269,6 +270,20 @@ def test_a_file_that_comes_again_is_kept_for_old_tags_too(tmp_path: Path) -> Non
 
     tagged = refs.on_snapshot_file(table, paths.tag_file(table.path, "old"))
     assert rows_of(tagged) == rows
+
+
+def test_a_file_that_comes_again_is_kept_in_large_tables_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Removed, and published again by a rollback, in the range that goes."""
+    table = busy(tmp_path)
+    rows = rows_of(table, 2)
+    refs.rollback_as_latest(table, table.handle.snapshots.get(2))
+    monkeypatch.setattr(planner, "ReachReader", partial(reach.ReachReader, full_bytes_max=0))
+    table.expire(retain_max=1)
+
+    assert table.handle.snapshots.ids() == (6,)
+    assert rows_of(table) == rows
 
 
 def test_a_snapshot_built_on_a_replaced_one_keeps_its_files(table: Table) -> None:
