@@ -283,6 +283,16 @@ def test_a_later_batch_of_the_day_takes_the_name_over(tmp_path: Path) -> None:
     assert tagged(table) == {"batch-write-2026-03-04": 2}
 
 
+def test_who_waits_for_a_batch_is_told_of_a_later_one(tmp_path: Path) -> None:
+    table = batches(tmp_path, **{"tag.create-success-file": "true"})
+    told = Path(table.path, "tag", "tag-success-file", "batch-write-2026-03-04_SUCCESS")
+    refs.create_tag(table, "batch-write-2026-03-04", 1)
+    auto_tags(table.handle)
+
+    assert tagged(table) == {"batch-write-2026-03-04": 2}
+    assert json.loads(told.read_text())["modificationTime"] == table.handle.world.now_millis()
+
+
 def test_every_day_since_the_newest_tag_gets_one(tmp_path: Path) -> None:
     table = batches(tmp_path, **{"tag.num-retained-max": "2"})
     refs.create_tag(table, "batch-write-2026-03-03", 1)
