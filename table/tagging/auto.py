@@ -211,13 +211,17 @@ class _Walk:
             at += 1
 
     def _time(self, snapshot: Snapshot) -> int | None:
-        """Local milliseconds that decide; None for a snapshot without a watermark."""
+        """Local milliseconds that decide; None for a snapshot without a watermark of the
+        calendar."""
         if self._options.mode is CreationMode.PROCESS_TIME:
             return _process_local(self._handle, self._options, snapshot)
         watermark = snapshot.watermark
         if watermark is None or watermark == _NO_WATERMARK:
             return None
-        return self._options.watermark_zone.local_millis(watermark)
+        try:
+            return self._options.watermark_zone.local_millis(watermark)
+        except OverflowError:  # the end of a stream, as 2**63 - 1; no period is that late
+            return None
 
 
 def _process_local(handle: TableHandle, options: TagOptions, snapshot: Snapshot) -> int:

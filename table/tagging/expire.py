@@ -92,4 +92,8 @@ def expire_tags(
 
 
 def _local(millis: int) -> datetime:
-    return (_EPOCH + timedelta(milliseconds=millis)).replace(tzinfo=None)
+    """As far as the calendar goes: no tag was made before it, or is made behind it."""
+    try:
+        return (_EPOCH + timedelta(milliseconds=millis)).replace(tzinfo=None)
+    except OverflowError:
+        return datetime.min if millis < 0 else datetime.max  # noqa: DTZ901  local
