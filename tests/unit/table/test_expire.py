@@ -50,6 +50,7 @@ from desilt.table.expiry import planner, reach
 from desilt.table.manifest.entry import EntryKind
 from desilt.table.manifest.index import HASH, IndexEntry, write_index_manifest
 from desilt.table.table import Table
+from desilt.table.tagging.delete import delete_tags
 
 KEEP_ONE = Override(retain_min=1, retain_max=1)
 
@@ -270,6 +271,22 @@ def test_a_file_that_comes_again_is_kept_for_old_tags_too(tmp_path: Path) -> Non
 
     tagged = refs.on_snapshot_file(table, paths.tag_file(table.path, "old"))
     assert rows_of(tagged) == rows
+
+
+def test_a_branch_of_an_expired_snapshot_has_lost_its_changelog(tmp_path: Path) -> None:
+    table = busy(tmp_path, options={"changelog-producer": "input"})
+    refs.create_tag(table, "t", 2)
+    table.expire(retain_max=1)
+    refs.create_branch(table, "b-1", "t")
+    rows = rows_of(refs.on_branch(table, "b-1"))
+    table.write(kv((8, "x")))
+    table.expire(retain_max=1)
+    delete_tags(table.handle, ["t"])
+    table.compact("full")
+    table.expire(retain_max=1)
+
+    assert table.handle.snapshots.ids() == (7,)
+    assert rows_of(refs.on_branch(table, "b-1")) == rows
 
 
 def test_a_file_that_comes_again_is_kept_in_large_tables_too(
