@@ -29,6 +29,7 @@ from support.reachable import names_below, needed_by
 
 from desilt.table import expire as expire_module
 from desilt.table import paths
+from desilt.table.branches import list_branches
 from desilt.table.errors import (
     CommitConflict,
     CorruptTable,
@@ -287,6 +288,23 @@ def test_a_branch_of_an_expired_snapshot_has_lost_its_changelog(tmp_path: Path) 
 
     assert table.handle.snapshots.ids() == (7,)
     assert rows_of(refs.on_branch(table, "b-1")) == rows
+
+
+@pytest.mark.parametrize("name", ["dashed-name", "team/two", "team/two/three"])
+def test_a_branch_keeps_its_files_whatever_its_name(tmp_path: Path, name: str) -> None:
+    """Java makes a branch of any name; each slash is a folder more."""
+    table = busy(tmp_path)
+    refs.create_tag(table, "t", 2)
+    refs.create_branch(table, "made", "t")
+    place = Path(table.path, "branch", f"branch-{name}")
+    place.parent.mkdir(exist_ok=True, parents=True)
+    Path(paths.branch_root(table.path, "made")).rename(place)
+    rows = rows_of(table, 2)
+    delete_tags(table.handle, ["t"])
+    table.expire(retain_max=1)
+
+    assert rows_of(refs.on_snapshot_file(table, f"{place}/snapshot/snapshot-2")) == rows
+    assert [branch.name for branch in list_branches(table.handle)] == [name]
 
 
 def test_a_file_that_comes_again_is_kept_in_large_tables_too(
