@@ -15,6 +15,7 @@ import typer
 
 from ..table.errors import naming
 from ..table.handle import TableHandle
+from ..table.options_tags import retention
 from ..table.tagging.auto import AutoTags, auto_tags, plan_auto_tags
 from ..table.tagging.delete import TagsDeleted, delete_tags
 from ..table.tagging.deletion import TagDeletion, plan_deletion
@@ -238,7 +239,7 @@ def auto(
 def _retained(text: str | None) -> timedelta | None:
     if text is None:
         return None
-    return timedelta(seconds=parsed("--retain", lambda: parse_duration(text)))
+    return retention(int(parsed("--retain", lambda: parse_duration(text)) * 10**6))
 
 
 def _overrides(given: list[str]) -> Mapping[str, str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from ..table.errors import TableError, naming
+from ..table.errors import DesiltError, naming
 from ..table.handle import TableHandle
 from .catalogs import Where
 from .console import complain, print_json, print_rows
+from .logs import describe
 from .outcome import exit_code
 
 Row = dict[str, object]
@@ -32,8 +33,8 @@ def each_table(
         try:
             with naming(name):
                 rows.append(act(catalog.handle(name)))
-        except TableError as error:
-            complain(str(error))
+        except Exception as error:  # noqa: BLE001  also a bug of ours costs one table alone
+            complain(describe(error) if not isinstance(error, DesiltError) else str(error))
             rows.append({"table": name, "error": str(error)})
             code = code or exit_code(error)
     return rows, code

@@ -6,16 +6,23 @@ however many were missed meanwhile, one makes up for all of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import TypeAlias, cast
 
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from .units import Duration
+
+Trigger: TypeAlias = CronTrigger | OrTrigger | IntervalTrigger
+
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAY_NUMBERS = re.compile(r"(?:(\*)|([0-7])(?:-([0-7]))?)(?:/([1-9]\d{0,2}))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +37,10 @@ class Every:
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """A tick whenever the five-field expression matches, in UTC."""
+    """A tick whenever the five-field expression matches, in UTC, as crontab reads it.
+
+    Sunday is 0 and 7; where both kinds of day are given, either will do.
+    """
 
     expression: str
 
@@ -39,15 +49,17 @@ class Cron:
 
 
 def check_cron(expression: str) -> None:
-    """Pass when ``expression`` is a five-field cron expression.
+    """Pass when ``expression`` is a five-field cron expression that matches some day.
 
     Raises:
         ValueError: it is none; the message quotes it.
     """
     try:
-        CronTrigger.from_crontab(expression, timezone=UTC)
+        first = _next_fire(_cron_trigger(expression), datetime.now(UTC))
     except ValueError as error:
         raise ValueError(f"bad cron expression {expression!r}: {error}") from error
+    if first is None:
+        raise ValueError(f"bad cron expression {expression!r}: there is no such day")
 
 
 class Schedule:
@@ -78,16 +90,49 @@ def next_after(when: Every | Cron, moment: datetime) -> datetime:
     """The next time that is meant, later than ``moment``."""
     if isinstance(when, Every):
         return moment + timedelta(seconds=float(when.seconds))
-    later = moment + timedelta(microseconds=1)
-    found = cast("datetime | None", _trigger(when).get_next_fire_time(None, later))
-    assert found is not None  # a cron expression of five fields has no end
+    found = _next_fire(_trigger(when), moment + timedelta(microseconds=1))
+    assert found is not None  # looked at when the expression was checked
     return found
 
 
-def _trigger(when: Every | Cron) -> IntervalTrigger | CronTrigger:
+def _next_fire(trigger: Trigger, moment: datetime) -> datetime | None:
+    return cast("datetime | None", trigger.get_next_fire_time(None, moment))
+
+
+def _trigger(when: Every | Cron) -> Trigger:
     match when:
         case Every(seconds):
             fraction = float(seconds)  # a float is understood, whatever the docstring says
             return IntervalTrigger(seconds=fraction, timezone=UTC)  # pyright: ignore[reportArgumentType]
         case Cron(expression):
-            return CronTrigger.from_crontab(expression, timezone=UTC)
+            return _cron_trigger(expression)
+
+
+def _cron_trigger(expression: str) -> CronTrigger | OrTrigger:
+    fields = expression.split()
+    if len(fields) != 5:
+        return _all_of(*fields)  # it says what is wrong
+    *before, weekdays = fields
+    days = before[2]
+    weekdays = ",".join(_weekdays(part) for part in weekdays.split(","))
+    if days.startswith("*") or fields[4].startswith("*"):
+        return _all_of(*before, weekdays)
+    minute, hour, _, month = before
+    return OrTrigger([_all_of(*before, "*"), _all_of(minute, hour, "*", month, weekdays)])
+
+
+def _all_of(*fields: str) -> CronTrigger:
+    return CronTrigger.from_crontab(" ".join(fields), timezone=UTC)
+
+
+def _weekdays(part: str) -> str:
+    """Days of the week by name: apscheduler counts them from Monday, crontab from Sunday."""
+    match = _DAY_NUMBERS.fullmatch(part)
+    if match is None or part == "*":
+        return part
+    every, first, last, step = match.groups()
+    low = 0 if every else int(first)
+    high = int(last) if last else low if not (every or step) else 6
+    if low > high:
+        raise ValueError(f"{part} ends before it begins")
+    return ",".join(dict.fromkeys(_DAYS[low : high + 1 : int(step or 1)]))

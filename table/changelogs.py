@@ -26,9 +26,9 @@ class ChangelogStore:
 
     def ids(self) -> tuple[int, ...]:
         """Rising."""
-        names = (s.name for s in self._storage.list(paths.changelog_dir(self._root)))
-        found = (n.removeprefix(PREFIX) for n in names if n.startswith(PREFIX))
-        return tuple(sorted(int(n) for n in found if n.isdigit()))
+        listed = self._storage.list(paths.changelog_dir(self._root))
+        ids = (paths.numbered(status.name, PREFIX) for status in listed)
+        return tuple(sorted(found for found in ids if found is not None))
 
     def find(self, snapshot_id: int) -> Snapshot | None:
         """The snapshot as it was, or None when there is no such changelog."""

@@ -82,16 +82,12 @@ class TableHandle:
         Raises:
             TableMissing: no schema file: nothing (any more) is here.
         """
-        prefix = "schema-"
-        names = (s.name for s in self.storage.list(paths.schema_dir(self.root)))
-        ids = [
-            int(n[len(prefix) :])
-            for n in names
-            if n.startswith(prefix) and n[len(prefix) :].isdigit()
-        ]
-        if not ids:
+        listed = self.storage.list(paths.schema_dir(self.root))
+        ids = (paths.numbered(status.name, "schema-") for status in listed)
+        newest = max((found for found in ids if found is not None), default=None)
+        if newest is None:
             raise TableMissing("no table here", table=self.name, path=self.root)
-        return max(ids)
+        return newest
 
     def has_schema(self, schema_id: int) -> bool:
         """Whether there is this version of the schema."""

@@ -30,7 +30,7 @@ from .metadata import MetadataReader
 from .premises import REPLANS_MAX, InputFile, Premises
 from .schema import TableSchema
 from .snapshot import CommitKind, Snapshot
-from .storage import side_by_side
+from .storage import is_text, side_by_side
 from .supported import check_table
 from .vector_files import VectorChanges, VectorWriter, vectors_in
 
@@ -129,7 +129,7 @@ class _Finder:
         places = live["folder"].unique().sort().to_list()
 
         def names(folder: str) -> pl.DataFrame:
-            listed = [s.name for s in storage.list(f"{root}/{folder}")]
+            listed = [s.name for s in storage.list(f"{root}/{folder}") if is_text(s.name)]
             return pl.DataFrame({"folder": folder, "name": pl.Series(listed, dtype=pl.String)})
 
         found = [live.clear().select("folder", "name")]

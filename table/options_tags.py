@@ -50,6 +50,12 @@ _MILLIS = {
 }  # fmt: skip
 
 
+def retention(micros: int) -> timedelta:
+    """How long a tag stays. Java counts further than Python; what ends beyond is for ever."""
+    limit = timedelta.max // timedelta(microseconds=1)
+    return timedelta(microseconds=max(-limit, min(limit, micros)))
+
+
 @dataclass(frozen=True, slots=True)
 class TagOptions:
     """Times in milliseconds; None where an option is absent."""
@@ -94,7 +100,7 @@ class TagOptions:
         key = "tag.default-time-retained"
         if key not in self.options.raw:
             return None
-        return timedelta(milliseconds=self.options.millis(key, 0))
+        return retention(self.options.millis(key, 0) * 1000)
 
     @property
     def expires(self) -> bool:

@@ -5,6 +5,13 @@ from __future__ import annotations
 from .errors import CorruptTable
 
 
+def numbered(name: str, prefix: str) -> int | None:
+    """The id in a file's name, ``prefix`` in front; None for any other name."""
+    digits = name.removeprefix(prefix)
+    known = name.startswith(prefix) and digits.isascii() and digits.isdigit()
+    return int(digits) if known else None
+
+
 def schema_file(root: str, schema_id: int) -> str:
     return f"{root}/schema/schema-{schema_id}"
 

@@ -209,10 +209,6 @@ class SnapshotStore:
             return None
 
     def _listed(self) -> list[int]:
-        prefix = "snapshot-"
-        names = (s.name for s in self._storage.list(paths.snapshot_dir(self._root)))
-        return [
-            int(n[len(prefix) :])
-            for n in names
-            if n.startswith(prefix) and n[len(prefix) :].isdigit()
-        ]
+        listed = self._storage.list(paths.snapshot_dir(self._root))
+        ids = (paths.numbered(status.name, "snapshot-") for status in listed)
+        return [found for found in ids if found is not None]

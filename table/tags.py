@@ -19,6 +19,7 @@ from typing import cast
 from . import paths
 from .errors import CorruptTable, FileMissing, InvalidRequest
 from .handle import TableHandle
+from .options_tags import retention
 from .settled import read_settled
 from .snapshot import Snapshot, dump_snapshot, load_snapshot
 
@@ -158,6 +159,7 @@ def _retained(snapshot: Snapshot, path: str) -> timedelta | None:
     if raw is None:
         return None
     try:
-        return timedelta(microseconds=int(Decimal(str(raw)) * 10**6))
+        micros = int(Decimal(str(raw)) * 10**6)
     except (InvalidOperation, OverflowError, ValueError) as error:
         raise CorruptTable("a tag's time is not readable", file=path, field=RETAINED) from error
+    return retention(micros)

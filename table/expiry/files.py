@@ -2,8 +2,9 @@
 
 Frames, never a loop over files: a range may have removed a million of them.
 
-- Data files: those that a delta removes and does not add again. An upgrade moves a file to another
-  level under the same name: a DELETE and an ADD in one delta, and the file stays.
+- Data files: those that a delta removes and neither it nor a later one of the range adds again. An
+  upgrade moves a file to another level under the same name: a DELETE and an ADD in one delta, and
+  the file stays.
 - Changelog files: those that a changelog manifest adds.
 - Metadata: manifests before the list that names them, index files before their manifest, so that
   what an interrupted run left can still be found.
@@ -87,7 +88,11 @@ def removed_files(
     entries = pl.concat(parts)
     adds = entries.filter(pl.col("kind") == EntryKind.ADD)
     gone = entries.filter(pl.col("kind") == EntryKind.DELETE)
-    removed = gone.join(adds, on=["snapshot_id", *_PLACE], how="anti").select(*REMOVED_SCHEMA)
+    # A delta may add again what it or one before it removed: an upgrade, or an old state as latest.
+    again = adds.group_by(_PLACE).agg(pl.col("snapshot_id").max().alias("again"))
+    stays = pl.col("again") >= pl.col("snapshot_id")
+    marked = gone.join(again, on=_PLACE, how="left", maintain_order="left")
+    removed = marked.filter(~stays.fill_null(value=False)).select(*REMOVED_SCHEMA)
     return removed if appended else removed.filter(pl.col("file_source") == FileSource.COMPACT)
 
 

@@ -171,15 +171,16 @@ class ReachReader:
 
     def _metadata(self, holders: Holders) -> Iterator[str]:
         for holder in holders.all():
-            if holder.partial:
+            if not holder.partial:
+                yield from self._asked(holder, self._rows_metadata)
+            if holder.changelog:
                 yield from self._changelog_metadata(holder.snapshot)
-            else:
-                yield from self._asked(holder, self._needed(holder))
 
-    def _needed(self, holder: Holder) -> Callable[[Snapshot], list[str]]:
-        return lambda snapshot: list(self._names.metadata(snapshot, changelog=holder.changelog))
+    def _rows_metadata(self, snapshot: Snapshot) -> list[str]:
+        return list(self._names.metadata(snapshot, changelog=False))
 
     def _changelog_metadata(self, snapshot: Snapshot) -> Iterable[str]:
+        """None where it is gone, as of a branch made from a tag whose snapshot had expired."""
         name = snapshot.changelog_manifest_list or snapshot.delta_manifest_list
         try:
             return [name, *(line.name for line in self._names.manifest_list(name))]

@@ -83,7 +83,7 @@ def _listed(
         if (
             status.name.startswith(prefix)
             and not status.is_dir
-            and (name.isdigit() or not numbered)
+            and (not numbered or paths.numbered(status.name, prefix) is not None)
         ):
             yield status, name
 
@@ -94,7 +94,7 @@ def _latest_hint(handle: TableHandle, root: str) -> str:
         hint = handle.storage.read(paths.latest_hint(root)).decode().strip()
     except (FileMissing, UnicodeDecodeError):
         return ""
-    return hint if hint.isdigit() else ""
+    return "" if paths.numbered(hint, "") is None else hint
 
 
 def _check_listing(handle: TableHandle, root: str, hint: str, names: set[str]) -> None:

@@ -17,7 +17,7 @@ import polars as pl
 
 from ..errors import UnsupportedFeature
 from ..schema import TableSchema
-from ..storage import Directories, FileStatus, Storage
+from ..storage import Directories, FileStatus, Storage, is_text
 from .plan import ORPHANS_SCHEMA, Place
 
 BATCH = 50_000
@@ -100,7 +100,7 @@ class _Lister:
     def add(self, root: str, places: dict[Place, str], prefix: str) -> None:
         walk = self._storage.walk(root)
         while batch := list(islice(walk, BATCH)):
-            frame = _placed(batch, places)
+            frame = _placed([found for found in batch if is_text(found[0])], places)
             if not prefix and isinstance(self._storage, Directories):
                 data = frame.filter(pl.col("place") == Place.DATA.value)["path"]
                 self._occupied.update(data.str.extract(r"^(.*)/").unique().to_list())

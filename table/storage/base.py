@@ -22,6 +22,11 @@ class FileStatus:
     modified_millis: int
 
 
+def is_text(path: str) -> bool:
+    """Whether it is Unicode. On a plain disk a name is bytes; no file of a table has another."""
+    return path.isascii() or not any("\ud800" <= c <= "\udfff" for c in path)
+
+
 class Sink(Protocol):
     """A new file being streamed; nothing counts on it until ``close`` returned.
 

@@ -26,7 +26,7 @@ from ..snapshot import CommitKind, Snapshot
 from ..tags import find_tag, same_state, tag_times
 from .delete import TagsDeleted, delete_tags, tried_again
 from .deletion import check_taggable
-from .edit import NewTag, apply_replacement, apply_tag, plan_replacement
+from .edit import NewTag, apply_replacement, apply_tag, plan_replacement, write_success
 from .periods import Periods
 from .settings import tag_options
 
@@ -108,6 +108,8 @@ def apply_auto_tags(
                 handle, new.name, new.snapshot_id, new.retained, in_use=in_use
             )
             apply_replacement(planned, handle)
+            if new.success_file:  # in Java such a tag is deleted and made again
+                write_success(handle, new.name)
             made.append(new.name)
         elif apply_tag(new, handle, exists_ok=True):
             made.append(new.name)
@@ -209,13 +211,17 @@ class _Walk:
             at += 1
 
     def _time(self, snapshot: Snapshot) -> int | None:
-        """Local milliseconds that decide; None for a snapshot without a watermark."""
+        """Local milliseconds that decide; None for a snapshot without a watermark of the
+        calendar."""
         if self._options.mode is CreationMode.PROCESS_TIME:
             return _process_local(self._handle, self._options, snapshot)
         watermark = snapshot.watermark
         if watermark is None or watermark == _NO_WATERMARK:
             return None
-        return self._options.watermark_zone.local_millis(watermark)
+        try:
+            return self._options.watermark_zone.local_millis(watermark)
+        except OverflowError:  # the end of a stream, as 2**63 - 1; no period is that late
+            return None
 
 
 def _process_local(handle: TableHandle, options: TagOptions, snapshot: Snapshot) -> int:

@@ -170,7 +170,7 @@ def apply_tag(plan: NewTag, handle: TableHandle, *, exists_ok: bool = False) -> 
         _remove(handle, path, content)
         raise CommitConflict("a snapshot went away", snapshot_id=plan.snapshot.id)
     if plan.success_file:
-        _write_success(handle, plan.name)
+        write_success(handle, plan.name)
     return True
 
 
@@ -203,7 +203,8 @@ def _now(handle: TableHandle) -> datetime:
     return (_EPOCH + timedelta(milliseconds=millis)).replace(tzinfo=None)
 
 
-def _write_success(handle: TableHandle, name: str) -> None:
+def write_success(handle: TableHandle, name: str) -> None:
+    """Tell others that the tag was made, or made anew."""
     path, now = paths.tag_success_file(handle.root, name), handle.world.now_millis()
     created = now
     known = _content(handle, path)

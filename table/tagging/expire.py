@@ -61,7 +61,8 @@ def over(tag: Tag, written: datetime | None, *, now: datetime, older_than: datet
     """
     if tag.created is None or tag.retained is None:
         return older_than is not None and written is not None and written < older_than
-    return tag.created + tag.retained < now or (older_than is not None and tag.created < older_than)
+    # Not "created + retained", which may lie behind the end of Python's calendar.
+    return tag.retained < now - tag.created or (older_than is not None and tag.created < older_than)
 
 
 def expire_tags(
@@ -91,4 +92,8 @@ def expire_tags(
 
 
 def _local(millis: int) -> datetime:
-    return (_EPOCH + timedelta(milliseconds=millis)).replace(tzinfo=None)
+    """As far as the calendar goes: no tag was made before it, or is made behind it."""
+    try:
+        return (_EPOCH + timedelta(milliseconds=millis)).replace(tzinfo=None)
+    except OverflowError:
+        return datetime.min if millis < 0 else datetime.max  # noqa: DTZ901  local

@@ -19,6 +19,8 @@ from desilt.daemon.cli import app
 from desilt.table.catalog import Catalog
 from desilt.table.changelogs import ChangelogStore
 from desilt.table.consumers import ConsumerStore
+from desilt.table.handle import TableHandle
+from desilt.table.schema import TableSchema
 from desilt.table.table import Table
 
 DAY = 86_400
@@ -111,6 +113,25 @@ def test_a_broken_table_does_not_stop_the_others(tables: list[Table]) -> None:
     assert "not readable Avro" in result.stderr
     assert "table=db.b" in result.stderr
     assert "error" in rows[1]
+    assert [found(t, "bucket-0/data-old-0.parquet") for t in tables] == [False, True, False]
+
+
+def test_a_bug_that_one_table_meets_does_not_stop_the_others(
+    tables: list[Table], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails_once(handle: TableHandle) -> TableSchema:
+        if handle.name == tables[1].name:
+            raise OverflowError("nobody thought of it")
+        return latest_schema(handle)
+
+    latest_schema = TableHandle.latest_schema
+    monkeypatch.setattr(TableHandle, "latest_schema", fails_once)
+    result = call("orphans", tables[0], "--json")
+    rows: list[dict[str, Any]] = json.loads(result.stdout)
+
+    assert result.exit_code == 1
+    assert "OverflowError: nobody thought of it" in result.stderr
+    assert "nobody thought of it" in rows[1]["error"]
     assert [found(t, "bucket-0/data-old-0.parquet") for t in tables] == [False, True, False]
 
 

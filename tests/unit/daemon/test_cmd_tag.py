@@ -112,6 +112,15 @@ def test_expiry_by_retention_and_by_age(table: Table) -> None:
     assert names(table) == []
 
 
+def test_times_may_lie_beyond_the_calendar(table: Table) -> None:
+    told(table, "tag", "create", "--name", "ever", "--retain", "999999999999999d")
+    told(table, "tag", "create", "--name", "plain")
+
+    assert told(table, "tag", "expire", "--older-than", "0001-01-01T00:00+14:00")["tags"] == []
+    late = told(table, "tag", "expire", "--older-than", "9999-12-31T23:59-14:00", "--dry-run")
+    assert [t["tag"] for t in late["tags"]] == ["ever", "plain"]
+
+
 def test_automatic_tags(table: Table) -> None:
     assert call(table, "tag", "auto").stdout == "nothing to tag\n"
     assert call(table, "tag", "auto", "--dry-run").stdout == "nothing to tag\n"

@@ -223,6 +223,16 @@ def test_watermarks_decide_where_the_option_says_so(tmp_path: Path) -> None:
     assert tagged(table) == {"17": 3}
 
 
+def test_a_watermark_behind_the_calendar_is_no_time(tmp_path: Path) -> None:
+    """Some jobs leave the greatest number there is when a stream ends."""
+    table = table_at(tmp_path, [0, 1], **{"tag.automatic-creation": "watermark"})
+    for snapshot_id, watermark in ((1, NOON), (2, 2**63 - 1)):
+        path = Path(paths.snapshot_file(table.path, snapshot_id))
+        path.write_text(json.dumps({**json.loads(path.read_text()), "watermark": watermark}))
+
+    assert auto_tags(reopened(table).handle).made == ("2026-03-04 11",)
+
+
 def test_none_are_made_unless_asked_for(tmp_path: Path) -> None:
     table = table_at(tmp_path, [0, 60], **{"tag.automatic-creation": "none"})
     assert plan_auto_tags(table.handle).empty
@@ -281,6 +291,16 @@ def test_a_later_batch_of_the_day_takes_the_name_over(tmp_path: Path) -> None:
     assert plan.replaced == {"batch-write-2026-03-04"}
     auto_tags(table.handle)
     assert tagged(table) == {"batch-write-2026-03-04": 2}
+
+
+def test_who_waits_for_a_batch_is_told_of_a_later_one(tmp_path: Path) -> None:
+    table = batches(tmp_path, **{"tag.create-success-file": "true"})
+    told = Path(table.path, "tag", "tag-success-file", "batch-write-2026-03-04_SUCCESS")
+    refs.create_tag(table, "batch-write-2026-03-04", 1)
+    auto_tags(table.handle)
+
+    assert tagged(table) == {"batch-write-2026-03-04": 2}
+    assert json.loads(told.read_text())["modificationTime"] == table.handle.world.now_millis()
 
 
 def test_every_day_since_the_newest_tag_gets_one(tmp_path: Path) -> None:

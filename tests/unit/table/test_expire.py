@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from support.reachable import names_below, needed_by
 
 from desilt.table import expire as expire_module
 from desilt.table import paths
+from desilt.table.branches import list_branches
 from desilt.table.errors import (
     CommitConflict,
     CorruptTable,
@@ -45,10 +47,11 @@ from desilt.table.expire import (
     expire,
     plan_expiry,
 )
-from desilt.table.expiry import reach
+from desilt.table.expiry import planner, reach
 from desilt.table.manifest.entry import EntryKind
 from desilt.table.manifest.index import HASH, IndexEntry, write_index_manifest
 from desilt.table.table import Table
+from desilt.table.tagging.delete import delete_tags
 
 KEEP_ONE = Override(retain_min=1, retain_max=1)
 
@@ -269,6 +272,53 @@ def test_a_file_that_comes_again_is_kept_for_old_tags_too(tmp_path: Path) -> Non
 
     tagged = refs.on_snapshot_file(table, paths.tag_file(table.path, "old"))
     assert rows_of(tagged) == rows
+
+
+def test_a_branch_of_an_expired_snapshot_has_lost_its_changelog(tmp_path: Path) -> None:
+    table = busy(tmp_path, options={"changelog-producer": "input"})
+    refs.create_tag(table, "t", 2)
+    table.expire(retain_max=1)
+    refs.create_branch(table, "b-1", "t")
+    rows = rows_of(refs.on_branch(table, "b-1"))
+    table.write(kv((8, "x")))
+    table.expire(retain_max=1)
+    delete_tags(table.handle, ["t"])
+    table.compact("full")
+    table.expire(retain_max=1)
+
+    assert table.handle.snapshots.ids() == (7,)
+    assert rows_of(refs.on_branch(table, "b-1")) == rows
+
+
+@pytest.mark.parametrize("name", ["dashed-name", "team/two", "team/two/three"])
+def test_a_branch_keeps_its_files_whatever_its_name(tmp_path: Path, name: str) -> None:
+    """Java makes a branch of any name; each slash is a folder more."""
+    table = busy(tmp_path)
+    refs.create_tag(table, "t", 2)
+    refs.create_branch(table, "made", "t")
+    place = Path(table.path, "branch", f"branch-{name}")
+    place.parent.mkdir(exist_ok=True, parents=True)
+    Path(paths.branch_root(table.path, "made")).rename(place)
+    rows = rows_of(table, 2)
+    delete_tags(table.handle, ["t"])
+    table.expire(retain_max=1)
+
+    assert rows_of(refs.on_snapshot_file(table, f"{place}/snapshot/snapshot-2")) == rows
+    assert [branch.name for branch in list_branches(table.handle)] == [name]
+
+
+def test_a_file_that_comes_again_is_kept_in_large_tables_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Removed, and published again by a rollback, in the range that goes."""
+    table = busy(tmp_path)
+    rows = rows_of(table, 2)
+    refs.rollback_as_latest(table, table.handle.snapshots.get(2))
+    monkeypatch.setattr(planner, "ReachReader", partial(reach.ReachReader, full_bytes_max=0))
+    table.expire(retain_max=1)
+
+    assert table.handle.snapshots.ids() == (6,)
+    assert rows_of(table) == rows
 
 
 def test_a_snapshot_built_on_a_replaced_one_keeps_its_files(table: Table) -> None:

@@ -7,12 +7,13 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 from support import refs
-from support.builders import ManualClock, keyed_table, kv, rows_of
+from support.builders import ManualClock, keyed_table, kv, reopened, rows_of
 from support.faulty import files_below
 from support.graphs import EXTERNAL, MAIN, ROOT, Graph
 from support.memory import MemoryStorage
@@ -28,6 +29,7 @@ from desilt.table.errors import (
 )
 from desilt.table.expire import InUse
 from desilt.table.manifest.entry import EntryKind
+from desilt.table.missing_files import remove_missing
 from desilt.table.orphans.clean import (
     OrphanPlan,
     OrphanSettings,
@@ -102,6 +104,26 @@ def test_old_files_in_places_of_files_go_and_no_others(table: Table) -> None:
     assert (result.files_total, result.size_bytes, result.kept) == (9, 36, 0)
     assert rows_of(table) == rows
     assert plan_orphans(table.handle).empty
+
+
+def test_names_that_are_no_text_or_no_number_are_nobody_s(table: Table) -> None:
+    strange = [
+        os.fsencode(f"{table.path}/p=1/bucket-0/") + name for name in (b"x\xff", b"data-\xff")
+    ]
+    for path in strange:
+        Path(os.fsdecode(path)).touch()
+    for folder in ("snapshot", "changelog", "schema"):
+        Path(table.path, folder).mkdir(exist_ok=True)
+        Path(table.path, folder, f"{folder}-\u00b2").touch()
+    leave(table, "p=1/bucket-0/data-left-0.parquet")
+    rows = rows_of(table)
+    clean_orphans(table.handle)
+    table.expire(retain_max=1, retain_min=1, retain_age=timedelta())
+
+    assert all(os.path.exists(path) for path in strange)
+    assert not Path(table.path, "p=1/bucket-0/data-left-0.parquet").exists()
+    assert remove_missing(table.handle)[1] is None
+    assert rows_of(reopened(table)) == rows
 
 
 def test_young_files_stay(table: Table) -> None:

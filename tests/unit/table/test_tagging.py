@@ -386,6 +386,25 @@ def test_a_tag_is_over_when_its_retention_has_passed(table: Table) -> None:
     assert exact(table)
 
 
+@pytest.mark.parametrize("kept", ["3650000 d", "9223372036854775807 ms"])
+def test_a_retention_may_be_longer_than_the_calendar(tmp_path: Path, kept: str) -> None:
+    table = keyed_table(tmp_path, options={"tag.default-time-retained": kept})
+    table.write(upserts(1, "v"))
+    table.create_tag("for ever")
+
+    assert expire_tags(table.handle).names == ()
+    assert (get_tag(table.handle, "for ever").retained or timedelta()) >= timedelta(days=3650000)
+
+
+def test_a_tag_of_java_may_stay_longer_than_python_counts(table: Table) -> None:
+    table.create_tag("t", retained=timedelta(days=1))
+    path = Path(paths.tag_file(table.path, "t"))
+    path.write_text(path.read_text().replace("86400.000000000", "9223372036854775.807000000"))
+
+    assert get_tag(table.handle, "t").retained == timedelta.max
+    assert expire_tags(table.handle).names == ()
+
+
 def test_older_tags_go_by_their_time_or_their_file_s(table: Table) -> None:
     table.create_tag("long", snapshot_id=1, retained=timedelta(days=5))
     table.create_tag("ever", snapshot_id=3)
