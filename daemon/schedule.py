@@ -21,15 +21,22 @@ from .units import Duration
 
 Trigger: TypeAlias = CronTrigger | OrTrigger | IntervalTrigger
 
+SECONDS_MAX = 36_500 * 86_400.0
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY_NUMBERS = re.compile(r"(?:(\*)|([0-7])(?:-([0-7]))?)(?:/([1-9]\d{0,2}))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """A tick each ``seconds`` after the start."""
+    """A tick each ``seconds`` after the start; at most a hundred years, as far as a date goes."""
 
     seconds: Duration
+
+    def __post_init__(self) -> None:
+        if self.seconds > SECONDS_MAX:
+            raise ValueError(
+                f"bad interval {self.seconds}, must be at most {Duration(SECONDS_MAX)}"
+            )
 
     def __str__(self) -> str:
         return str(self.seconds)
