@@ -88,9 +88,9 @@ class SchedulerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, r
 
     scan_interval: ScanInterval = ScanInterval(Every(Duration(5)))
     """How often the tables are looked at, as `500ms`, `5s` or `2m`; or `{cron: "*/5 * * * *"}`,
-    five fields in UTC. A look at an unchanged table costs one small request, three more at every
-    eighth look. Looks take one interval at the most: where that is too short for all tables, the
-    next tick goes on where the last one ended."""
+    five fields in UTC, as crontab reads them. A look at an unchanged table costs one small request,
+    three more at every eighth look. Looks take one interval at the most: where that is too short
+    for all tables, the next tick goes on where the last one ended."""
 
     discover_interval: Duration = Duration(60)
     """How often warehouses are listed for tables that are new or gone. A known table that is gone

@@ -54,6 +54,9 @@ class Cron:
     def __post_init__(self) -> None:
         check_cron(self.expression)
 
+    def __str__(self) -> str:
+        return f'{{cron: "{self.expression}"}}'
+
 
 def check_cron(expression: str) -> None:
     """Pass when ``expression`` is a five-field cron expression that matches some day.
