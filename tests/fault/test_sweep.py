@@ -24,6 +24,7 @@ from support.shelves import Shelves
 
 from desilt.table.compact import sweep
 from desilt.table.errors import CorruptTable, InvalidRequest, StorageUnavailable
+from desilt.table.paths import latest_hint, snapshot_file
 from desilt.table.storage import LocalStorage
 from desilt.table.table import Table
 
@@ -98,9 +99,9 @@ def test_sweep_of_a_committed_task_believes_no_hint(table: Table) -> None:
     task.run()
     table.write(upserts(2, "c"))
     rows = rows_of(table, 4)
-    for gone in (1, 2):
-        Path(table.path, "snapshot", f"snapshot-{gone}").unlink()
-    Path(table.path, "snapshot", "LATEST").write_text("1")
+    storage = table.handle.storage
+    storage.delete([snapshot_file(table.path, gone) for gone in (1, 2)])
+    storage.overwrite(latest_hint(table.path), b"1")
 
     swept = sweep(table.handle, task.task_id, "", 0)
 
