@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 
+from ..table.storage.options import IN_FLIGHT
 from .units import Duration
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
@@ -49,7 +50,7 @@ class S3Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     read_timeout: Duration = Duration(30)
     """How long the store may be silent."""
 
-    in_flight: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 64
+    in_flight: Annotated[int, msgspec.Meta(ge=1, le=1024)] = IN_FLIGHT
     """Requests at a time, of the daemon and of each worker."""
 
     scratch: Text | None = None
