@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 IN_FLIGHT = 80
-"""Requests at a time: at 30 ms each some 2,700 a second; one prefix of S3 takes 3,500 PUTs and 5,500
+"""Requests at a time: at 30 ms each some 2,700 a second; a prefix of S3 takes 3,500 PUTs and 5,500
 GETs. More than the 64 that hide the latency: some are always just being dealt with."""
 
 
