@@ -33,6 +33,7 @@ from desilt.daemon.listen import (
 )
 from desilt.daemon.observe import IDLE_AFTER_SECONDS, Pace
 from desilt.table.errors import CorruptTable, StorageUnavailable, TableMissing
+from desilt.table.storage.options import IN_FLIGHT
 
 # A round ends when all looks have; only one in which something hangs takes so long.
 HANG_SECONDS = 1.0
@@ -417,8 +418,8 @@ def test_a_round_begins_one_item_at_least() -> None:
     ("catalog", "width"),
     [
         (CatalogConfig(name="lake", warehouse="/lake"), LOCAL_WIDTH),
-        (CatalogConfig(name="lake", warehouse="s3://b/lake"), 64),
-        (CatalogConfig(name="lake", warehouse="lake", kind="rest", uri="http://r"), 64),
+        (CatalogConfig(name="lake", warehouse="s3://b/lake"), IN_FLIGHT),
+        (CatalogConfig(name="lake", warehouse="lake", kind="rest", uri="http://r"), IN_FLIGHT),
     ],
 )
 def test_looks_are_as_wide_as_hides_the_latency_of_the_store(
