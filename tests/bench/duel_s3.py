@@ -87,10 +87,7 @@ class World:
     def environment(self) -> dict[str, str]:
         return {
             **os.environ,
-            "AWS_ACCESS_KEY_ID": self.server.access_key,
-            "AWS_SECRET_ACCESS_KEY": self.server.secret_key,
-            "AWS_REGION": self.server.region,
-            "AWS_ENDPOINT_URL": self.server.endpoint,
+            **self.server.environment(),
             "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
         }
 

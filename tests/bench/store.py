@@ -54,12 +54,7 @@ class Lake:
     @property
     def environment(self) -> dict[str, str]:
         """For a process that goes through the proxy."""
-        return {
-            "AWS_ACCESS_KEY_ID": self.server.access_key,
-            "AWS_SECRET_ACCESS_KEY": self.server.secret_key,
-            "AWS_REGION": self.server.region,
-            "AWS_ENDPOINT_URL": self.proxy.endpoint,
-        }
+        return self.server.environment(self.proxy.endpoint)
 
     def put(self, table: Path) -> str:
         """The table's copy, at an address of its own; past the proxy."""

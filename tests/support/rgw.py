@@ -73,6 +73,15 @@ class Rgw:
             access, secret = user.access_key, user.secret_key
         return s3_client(endpoint or self.endpoint, access, secret, self.region)
 
+    def environment(self, endpoint: str | None = None) -> dict[str, str]:
+        """What AWS clients look for, for a process that speaks to it as the administrator."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_REGION": self.region,
+            "AWS_ENDPOINT_URL": endpoint or self.endpoint,
+        }
+
     def paimon_options(
         self, bucket: str, user: S3User | None = None, *, endpoint: str | None = None
     ) -> dict[str, str]:
