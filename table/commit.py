@@ -199,7 +199,7 @@ class Committer:
 
     def _entries_of(self, manifest_list: str) -> tuple[ManifestEntry, ...]:
         metas = self.reader.manifest_list(manifest_list)
-        frames = [pl.DataFrame(schema=ENTRY_SCHEMA), *self.reader.wholes([m.name for m in metas])]
+        frames = [pl.DataFrame(schema=ENTRY_SCHEMA), *self.reader.wholes(metas)]
         return frame_entries(pl.concat(frames))
 
 

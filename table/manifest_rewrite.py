@@ -131,7 +131,7 @@ def merge_manifests(
             merged.append(group[0])
             continue
         out = roller()
-        out.add(cancel(pl.concat(list(reader.wholes([m.name for m in group])))))
+        out.add(cancel(pl.concat(list(reader.wholes(group)))))
         written = out.finish()
         merged += written
         if merges is not None:

@@ -7,7 +7,7 @@ between: a gap, an OVERWRITE, a replaced snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -87,10 +87,11 @@ class MetadataReader:
     def _slims(self, metas: Sequence[ManifestMeta]) -> list[pl.DataFrame]:
         """Slim entries of these manifests; those not read before are read many at a time."""
         known = self._slim
-        missing = [m.name for m in metas if m.name not in known]
-        files = [paths.manifest_file(self._handle.root, name) for name in missing]
-        found = zip(missing, files, read_many(self._handle.storage, files), strict=True)
-        fresh = {name: read_manifest(data, path, stats=False) for name, path, data in found}
+        missing = [m for m in metas if m.name not in known]
+        fresh = {
+            meta.name: read_manifest(data, path, stats=False)
+            for meta, path, data in self._contents(missing)
+        }
         slims = [fresh[m.name] if m.name in fresh else known[m.name] for m in metas]
         self._slim = {**self._slim, **fresh}
         return slims
@@ -99,11 +100,16 @@ class MetadataReader:
         """Entries of a manifest with statistics; not remembered."""
         return self._read(name, stats=True)
 
-    def wholes(self, names: Sequence[str]) -> Iterator[pl.DataFrame]:
+    def wholes(self, metas: Sequence[ManifestMeta]) -> Iterator[pl.DataFrame]:
         """As `whole`, of each in turn; many are read at a time."""
-        files = [paths.manifest_file(self._handle.root, name) for name in names]
-        for path, data in zip(files, read_many(self._handle.storage, files), strict=True):
+        for _, path, data in self._contents(metas):
             yield read_manifest(data, path, stats=True)
+
+    def _contents(self, metas: Sequence[ManifestMeta]) -> Iterator[tuple[ManifestMeta, str, bytes]]:
+        """(Its line, path, content) of each manifest; many are read at a time."""
+        files = [(paths.manifest_file(self._handle.root, m.name), m.size_bytes) for m in metas]
+        found = zip(metas, files, read_many(self._handle.storage, files), strict=True)
+        return ((meta, path, data) for meta, (path, _), data in found)
 
     def read_ahead(self, snapshots: Sequence[Snapshot]) -> None:
         """Have the deltas of these snapshots there, read side by side; what is gone is left out."""
@@ -112,18 +118,18 @@ class MetadataReader:
         wanted = [
             s.delta_manifest_list for s in snapshots if s.delta_manifest_list not in self._lists
         ]
-        for name, path, data in self._those_there(wanted):
+        for name, path, data in self._those_there(dict.fromkeys(wanted, 0)):
             self._lists[name] = read_manifest_list(data, path)
         lists = (self._lists.get(s.delta_manifest_list, ()) for s in snapshots)
-        names = dict.fromkeys(m.name for metas in lists for m in metas if m.name not in self._slim)
-        for name, path, data in self._those_there(list(names)):
+        sizes = {m.name: m.size_bytes for metas in lists for m in metas if m.name not in self._slim}
+        for name, path, data in self._those_there(sizes):
             self._slim[name] = read_manifest(data, path, stats=False)
 
-    def _those_there(self, names: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
-        """(Name, path, content) of metadata files that exist."""
-        files = [paths.manifest_file(self._handle.root, name) for name in names]
-        found = zip(names, files, read_those_there(self._handle.storage, files), strict=True)
-        return ((name, path, data) for name, path, data in found if data is not None)
+    def _those_there(self, sizes: Mapping[str, int]) -> Iterator[tuple[str, str, bytes]]:
+        """(Name, path, content) of metadata files that exist, by their names and sizes."""
+        files = [(paths.manifest_file(self._handle.root, n), size) for n, size in sizes.items()]
+        found = zip(sizes, files, read_those_there(self._handle.storage, files), strict=True)
+        return ((name, path, data) for name, (path, _), data in found if data is not None)
 
     def delta(self, snapshot: Snapshot) -> pl.DataFrame:
         """What the snapshot itself changed, slim."""
@@ -167,8 +173,8 @@ class MetadataReader:
         names = live.get_column("name")
         added = (pl.col("kind") == EntryKind.ADD) & pl.col("name").is_in(names.implode())
         # Manifests that were not read for the live files hold none of them.
-        read = ((m.name, self._slim.get(m.name)) for m in self.manifests(snapshot))
-        holding = [n for n, slim in read if slim is not None and slim.filter(added).height]
+        read = ((m, self._slim.get(m.name)) for m in self.manifests(snapshot))
+        holding = [m for m, slim in read if slim is not None and slim.filter(added).height]
         found = [pl.DataFrame(schema=ENTRY_SCHEMA)]
         found += (whole.filter(added) for whole in self.wholes(holding))
         stats = pl.concat(found).select(*place, *STATS_COLUMNS)
@@ -196,8 +202,8 @@ class MetadataReader:
             & pl.col("name").is_in(list(names))
         )
         live = self.live(snapshot).filter(wanted).select("name", "level")
-        names_of = (m.name for m in self.manifests(snapshot))
-        holding = [name for name in names_of if self.slim(name).filter(wanted).height]
+        metas = self.manifests(snapshot)
+        holding = [m for m in metas if self.slim(m.name).filter(wanted).height]
         found = [pl.DataFrame(schema=ENTRY_SCHEMA)]
         found += (whole.filter(wanted) for whole in self.wholes(holding))
         entries = pl.concat(found).join(

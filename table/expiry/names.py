@@ -70,7 +70,9 @@ class NameReader:
     def _read_those_there(self, names: Sequence[str]) -> Iterator[tuple[str, str, bytes | None]]:
         """Name, path and content of metadata files, read many at a time."""
         files = [paths.manifest_file(self._handle.root, name) for name in names]
-        return zip(names, files, read_those_there(self._handle.storage, files), strict=True)
+        sizes = (self._metas[n].size_bytes if n in self._metas else 0 for n in names)
+        sized = zip(files, sizes, strict=True)
+        return zip(names, files, read_those_there(self._handle.storage, sized), strict=True)
 
     def manifests(self, snapshot: Snapshot) -> tuple[ManifestMeta, ...]:
         """Manifests of base and delta, in order."""

@@ -20,7 +20,7 @@ import polars as pl
 
 from ..errors import CorruptTable, UnsupportedFeature
 from ..stats import SimpleStats
-from .entry import ENTRY_SCHEMA, SLIM_SCHEMA
+from .entry import ENTRY_SCHEMA, SLIM_SCHEMA, EntryKind
 
 ENTRY_VERSION = 2
 ZSTD_LEVEL = 1
@@ -258,6 +258,13 @@ def _check_version(version: object, path: str) -> None:
         raise UnsupportedFeature("unknown manifest version", version=version, file=path)
 
 
+def _check_versions(versions: pl.Series, path: str) -> None:
+    # Comparing is much cheaper than what Polars makes an expression of, as `unique`.
+    if versions.null_count() or (versions != ENTRY_VERSION).any():
+        for version in versions.unique():
+            _check_version(version, path)
+
+
 def _records(data: bytes, path: str) -> list[dict[str, Any]]:
     try:
         return list(fastavro.reader(io.BytesIO(data)))
@@ -341,8 +348,7 @@ def _normalised(wire: pl.DataFrame, path: str, *, stats: bool) -> pl.DataFrame:
     missing = {"_VERSION", "_FILE", *(w for w, _ in _ENTRY_FIELDS)} - set(wire.columns)
     if missing:
         raise CorruptTable("manifest lacks a field", field=min(missing), file=path)
-    for version in wire["_VERSION"].unique():
-        _check_version(version, path)
+    _check_versions(wire.get_column("_VERSION"), path)
     try:
         columns = _columns(wire, stats=stats)
         whole = pl.DataFrame([_typed(columns[name], dtype) for name, dtype in schema.items()])
@@ -351,7 +357,8 @@ def _normalised(wire: pl.DataFrame, path: str, *, stats: bool) -> pl.DataFrame:
     for name in _REQUIRED:
         if whole[name].null_count():
             raise CorruptTable("manifest entry lacks a field", field=name, file=path)
-    if not whole["kind"].is_in([0, 1]).all():
+    kinds = whole.get_column("kind")
+    if ((kinds != EntryKind.ADD) & (kinds != EntryKind.DELETE)).any():
         raise CorruptTable("unknown kind of manifest entry", file=path)
     return whole
 

@@ -1,8 +1,8 @@
 """Holds every request to an object store back a little and counts how many wait, in a process of
 its own: ``python -m bench.slow_proxy ENDPOINT SECONDS``.
 
-Says its address on a line; for each line it reads it says, as JSON, the most requests in flight at
-once and their average over the time since the last line.
+Says its address on a line. Each line it reads is a pattern of paths; for it it says, as JSON, what
+came by since the last line: see `InFlight`.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import IO
 
-from support.proxy import HttpProxy
+from support.in_flight import kept_in_flight
+from support.proxy import HttpProxy, Seen
 from support.proxy_faults import Delay, Match
 
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """Requests at once; ``average``: the sum of their seconds by the seconds that passed."""
+    """Requests at once; ``kept``: see `kept_in_flight`, of the first for each path that matches."""
 
     most: int
-    average: float
+    kept: float
     requests: int
 
 
@@ -37,9 +37,9 @@ class SlowProxy:
     said: IO[str]
     told: IO[str]
 
-    def since_last(self) -> InFlight:
+    def since_last(self, pattern: str = "") -> InFlight:
         """What came by since the last call, or the start."""
-        self.told.write("\n")
+        self.told.write(f"{pattern}\n")
         self.told.flush()
         return InFlight(**json.loads(self.said.readline()))
 
@@ -64,14 +64,19 @@ def main() -> None:
     with HttpProxy(endpoint) as proxy:
         proxy.on(Match(), Delay(float(seconds)), times=None)
         print(proxy.endpoint, flush=True)
-        begun = time.monotonic()
-        for _ in sys.stdin:
-            passed, seen = time.monotonic() - begun, proxy.seen()
-            average = sum(one.seconds for one in seen) / passed
-            said = {"most": proxy.max_in_flight, "average": average, "requests": len(seen)}
+        for line in sys.stdin:
+            seen = proxy.seen(Match(path=line.rstrip("\n")))
+            said = InFlight(proxy.max_in_flight, kept_in_flight(_first(seen)), len(proxy.seen()))
             proxy.forget()
-            begun = time.monotonic()
-            print(json.dumps(said), flush=True)
+            print(json.dumps(asdict(said)), flush=True)
+
+
+def _first(seen: list[Seen]) -> list[Seen]:
+    """The first request of each path."""
+    firsts: dict[str, Seen] = {}
+    for one in sorted(seen, key=lambda one: one.begun):
+        firsts.setdefault(one.request.path, one)
+    return list(firsts.values())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.builders import keyed_table, upserts
+from support.in_flight import kept_in_flight
 from support.proxy import HttpProxy
 from support.proxy_faults import Delay, Match
 from support.s3_stores import impatient, uploaded
@@ -31,7 +32,9 @@ AT_A_TIME = 64
 ROWS = 20
 UNMERGED = {"manifest.merge-min-count": "1000"}
 # So long that as many requests as may be made are made meanwhile, also by a busy machine.
-HELD_SECONDS = 0.4
+HELD_SECONDS = 0.8
+MANIFESTS = Match(method="GET", path=r"/manifest/manifest-(?!list)")
+DATA_FILES = Match(method="GET", path=r"/bucket-0/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +75,20 @@ def most_at_a_time(slow: Slow) -> int:
     return slow.proxy.max_in_flight
 
 
+def kept(slow: Slow, match: Match) -> float:
+    """Requests that waited together for half of the time in which the files were asked for."""
+    seen = sorted(slow.proxy.seen(match), key=lambda one: one.begun)
+    assert len(seen) >= COMMITS
+    return kept_in_flight(seen[:COMMITS])
+
+
 def test_manifests_are_read_side_by_side(slow: Slow) -> None:
     observer = TableObserver(slow.table.handle)
     assert observer.refresh()
 
     assert len(observer.buckets()) == 1
     assert most_at_a_time(slow) >= AT_A_TIME
+    assert kept(slow, MANIFESTS) >= AT_A_TIME
 
 
 def test_scans_open_files_side_by_side(slow: Slow) -> None:
@@ -101,3 +112,4 @@ def test_compactions_open_files_side_by_side(slow: Slow, filled: tuple[str, Stor
     assert (plan.input_files, len(result.outputs)) == (COMMITS, 1)
     assert result.rows_out == COMMITS * 10 + ROWS - 10
     assert most_at_a_time(slow) >= AT_A_TIME
+    assert kept(slow, DATA_FILES) >= AT_A_TIME

@@ -44,10 +44,14 @@ Writer = asyncio.StreamWriter
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A request that came by; status 0 when no answer went back whole."""
+    """A request that came by; status 0 when no answer went back whole.
+
+    ``begun``: when it came, by the monotonic clock.
+    """
 
     request: Request
     status: int
+    begun: float
     seconds: float
     fault: Fault | None
 
@@ -180,7 +184,7 @@ class HttpProxy(LoopbackProxy):
         return self._most_in_flight
 
     def _note(self, request: Request, status: int, begun: float, fault: Fault | None) -> None:
-        one = Seen(request, status, time.monotonic() - begun, fault)
+        one = Seen(request, status, begun, time.monotonic() - begun, fault)
         with self._lock:
             self._seen.append(one)
 

@@ -14,6 +14,7 @@ from support.memory import MemoryStorage
 from desilt.table.errors import FileMissing
 from desilt.table.metadata import MetadataReader
 from desilt.table.storage import LocalStorage, read_many, read_those_there, side_by_side
+from desilt.table.storage.many import AHEAD, HELD_BYTES
 
 
 @pytest.mark.parametrize("width", [1, 2, 7, 64])
@@ -58,7 +59,34 @@ def test_nothing_is_asked_far_ahead_of_what_is_taken() -> None:
     assert next(answers) == 0
     del answers
 
-    assert len(asked) <= 5
+    assert len(asked) <= 1 + 4 * AHEAD
+
+
+def test_a_slow_first_answer_keeps_nobody_waiting() -> None:
+    last, all_but_one = 4 * AHEAD - 1, threading.Event()
+
+    def ask(number: int) -> int:
+        if number == 0:
+            assert all_but_one.wait(30), "the others are asked meanwhile"
+        elif number == last:
+            all_but_one.set()
+        return number
+
+    assert list(side_by_side(ask, range(100), 4)) == list(range(100))
+
+
+@pytest.mark.parametrize(("size_bytes", "most"), [(HELD_BYTES // 3, 3), (HELD_BYTES * 2, 1)])
+def test_large_answers_are_not_held_beyond_a_limit(size_bytes: int, most: int) -> None:
+    asked, taken = list[int](), 0
+
+    def ask(number: int) -> int:
+        asked.append(number)
+        return number
+
+    for _ in side_by_side(ask, range(20), 8, lambda _: size_bytes):
+        assert len(asked) - taken <= most
+        taken += 1
+    assert taken == 20
 
 
 @pytest.mark.parametrize("width", [1, 4])
@@ -81,7 +109,7 @@ def test_the_first_error_in_order_ends_it(width: int) -> None:
 def test_without_latency_no_thread_is_made(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"1")
     (tmp_path / "b").write_bytes(b"2")
-    names = [f"{tmp_path}/{n}" for n in "ab"]
+    names = [(f"{tmp_path}/{n}", 1) for n in "ab"]
 
     assert list(read_many(LocalStorage(), names)) == [b"1", b"2"]
     assert not any(t.name.startswith("desilt-ask") for t in threading.enumerate())
@@ -92,7 +120,7 @@ def test_missing_files_are_an_error_or_none(in_flight: int) -> None:
     storage = MemoryStorage(lambda: 0, in_flight=in_flight)
     for name in "ac":
         storage.put(f"/x/{name}", name.encode())
-    names = [f"/x/{n}" for n in "abc"]
+    names = [(f"/x/{n}", 1) for n in "abc"]
 
     assert list(read_those_there(storage, names)) == [b"a", None, b"c"]
     with pytest.raises(FileMissing, match="/x/b"):
