@@ -1,6 +1,6 @@
 """Latency is hidden: what reads many files of a store asks for as many at a time as it allows.
 
-A proxy holds every request back a little and counts how many wait. No time is asserted.
+A proxy holds back what there is much of and counts how many wait. No time is asserted.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ ROWS = 20
 UNMERGED = {"manifest.merge-min-count": "1000"}
 # So long that as many requests as may be made are made meanwhile, also by a busy machine.
 HELD_SECONDS = 0.8
+MANY = Match(method="GET", path=r"/manifest/|/bucket-0/")
 MANIFESTS = Match(method="GET", path=r"/manifest/manifest-(?!list)")
 DATA_FILES = Match(method="GET", path=r"/bucket-0/")
 
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """A table of many manifests and files, behind a proxy that holds requests back."""
+    """A table of many manifests and files, behind a proxy that holds requests for them back."""
 
     table: Table
     proxy: HttpProxy
@@ -66,7 +67,7 @@ def slow(filled: tuple[str, StoreOptions], tmp_path: Path) -> Iterator[Slow]:
         through = replace(
             options, endpoint=proxy.endpoint, scratch=str(tmp_path / "scratch"), read_seconds=60
         )
-        proxy.on(Match(), Delay(HELD_SECONDS), times=None)
+        proxy.on(MANY, Delay(HELD_SECONDS), times=None)
         yield Slow(Catalog(f"s3://{bucket}/wh", store=through).table("db.t"), proxy)
 
 
