@@ -33,7 +33,7 @@ ROWS = 20
 UNMERGED = {"manifest.merge-min-count": "1000"}
 # So long that as many requests as may be made are made meanwhile, also by a busy machine.
 HELD_SECONDS = 0.8
-MANY = Match(method="GET", path=r"/manifest/|/bucket-0/")
+MANY = Match(method="GET", path=r"/manifest/|/bucket-0/|/snapshot/snapshot-")
 MANIFESTS = Match(method="GET", path=r"/manifest/manifest-(?!list)")
 DATA_FILES = Match(method="GET", path=r"/bucket-0/")
 
