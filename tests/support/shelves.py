@@ -27,7 +27,7 @@ import pytest
 
 from desilt.table.errors import OutcomeUnknown, StorageUnavailable, TableError
 from desilt.table.handle import TableHandle
-from desilt.table.storage import LocalStorage, Storage
+from desilt.table.storage import LocalStorage, Storage, StoreOptions
 from desilt.table.storage.s3 import S3Storage
 from desilt.table.table import Table
 
@@ -292,17 +292,52 @@ def _stamps(root: str) -> State:
 # --- in a bucket ----------------------------------------------------------------------------------
 
 
+class _Remembering(S3Storage):
+    """Reads a file that is written once, and never anew, no more often than that.
+
+    It is asked for the same files in every trial, up to the call that goes wrong. Whoever changes
+    the copy goes by here, so what is remembered is what is there.
+    """
+
+    def __init__(self, bucket: str, options: StoreOptions) -> None:
+        super().__init__(bucket, options)
+        self._read: dict[str, bytes] = {}
+
+    def forget(self) -> None:
+        self._read.clear()
+
+    def read(self, path: str) -> bytes:
+        if not _WRITTEN_ONCE.search(path):
+            return super().read(path)
+        if path not in self._read:
+            self._read[path] = super().read(path)
+        return self._read[path]
+
+    def create(self, path: str, data: bytes) -> bool:
+        self._read.pop(path, None)
+        return super().create(path, data)
+
+    def overwrite(self, path: str, data: bytes) -> None:
+        self._read.pop(path, None)
+        super().overwrite(path, data)
+
+    def delete(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            self._read.pop(path, None)
+        super().delete(paths)
+
+
 class BucketShelf(Shelf):
     """The copy is in a bucket, where only what is not as it was at first is put again.
 
     What is there is brought to the disk likewise: what has changed since the last look.
     """
 
-    storage: S3Storage
+    storage: _Remembering
 
     def __init__(self, table: Table, server: Rgw, bucket: str, folder: Path) -> None:
         root = f"s3://{bucket}/{folder.name}/db.db/t"
-        storage = S3Storage(bucket, impatient(server))
+        storage = _Remembering(bucket, impatient(server))
         super().__init__(table, root, storage, _sums(Path(table.path)))
         self._client = server.client()
         self._bucket = bucket
@@ -373,6 +408,7 @@ class BucketShelf(Shelf):
         return answered[number % len(answered) :][:1]
 
 
+_WRITTEN_ONCE = re.compile("/(?:manifest|index|schema|bucket-[^/]+)/[^/]+$")
 _KINDS = (
     "manifest-list", "index-manifest", "manifest", "snapshot-", "schema", "data", "index",
     "changelog-", "tag-", "consumer-",
