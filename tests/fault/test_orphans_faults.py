@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -215,8 +215,7 @@ FAULTS: dict[str, Callable[[int], Fault]] = {
 
 def built() -> Graph:
     """A tag, a branch that lives on, an old state published again, and orphans of every kind."""
-    seed = next(s for s in range(100) if not Graph(s).external and Graph(s).producer)
-    graph = Graph(seed)
+    graph = Graph(_seed())
     for act in ("append", "tag", "compact", "branch", "vectors", "rollback as latest", "append"):
         graph.act(act)
     for _ in range(4):
@@ -224,6 +223,11 @@ def built() -> Graph:
     graph.written.append(graph.file(0))
     graph.clock.advance(2 * 86_400)
     return graph
+
+
+@cache
+def _seed() -> int:
+    return next(s for s in range(100) if not Graph(s).external and Graph(s).producer)
 
 
 def names(graph: Graph) -> set[str]:
@@ -247,7 +251,7 @@ def test_every_call_may_go_wrong(kind: str) -> None:
     storage = FaultyStorage(undisturbed.storage)
     assert run(undisturbed, storage).files_total > 8
     end = undisturbed.storage.paths().keys()
-    fired = 0
+    fired, known = 0, set[frozenset[str]]()
     for at in range(len(storage.calls)):
         graph = built()
         faulty = FaultyStorage(graph.storage, FAULTS[kind](at))
@@ -256,10 +260,13 @@ def test_every_call_may_go_wrong(kind: str) -> None:
         fired += faulty.fired
         whole(graph)
         assert graph.storage.paths().keys() >= end, "nothing went that would have stayed"
-        left = {p for p in graph.storage.paths() if "/.clock." not in p}  # young; it goes tomorrow
+        left = frozenset(p for p in graph.storage.paths() if "/.clock." not in p)
+        assert left >= end
+        if left in known:  # a clock is young, and goes tomorrow: what comes now is known, too
+            continue
+        known.add(left)
         run(graph, FaultyStorage(graph.storage))
         assert {p for p in graph.storage.paths() if "/.clock." not in p} == end, at
-        assert left >= end
     assert fired == len(storage.calls)
 
 

@@ -30,6 +30,7 @@ from desilt.table.errors import OutcomeUnknown, StorageUnavailable, TableError
 from desilt.table.handle import TableHandle
 from desilt.table.storage import LocalStorage, Storage, StoreOptions
 from desilt.table.storage.s3 import S3Storage
+from desilt.table.storage.s3_sink import S3Sink
 from desilt.table.table import Table
 
 from .builders import ManualClock, handle_on, reopened
@@ -305,9 +306,6 @@ class _Remembering(S3Storage):
         super().__init__(bucket, options)
         self._read: dict[str, bytes] = {}
 
-    def forget(self) -> None:
-        self._read.clear()
-
     def read(self, path: str) -> bytes:
         if not _WRITTEN_ONCE.search(path):
             return super().read(path)
@@ -327,6 +325,10 @@ class _Remembering(S3Storage):
         for path in paths:
             self._read.pop(path, None)
         super().delete(paths)
+
+    def open_sink(self, path: str) -> S3Sink:
+        self._read.pop(path, None)
+        return super().open_sink(path)
 
 
 class BucketShelf(Shelf):
