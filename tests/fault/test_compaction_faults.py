@@ -21,7 +21,7 @@ from desilt.table.table import Table
 TASK = str(uuid.uuid4())
 
 
-@cases({story.name: story for story in STORIES}, s3=["lookup"])
+@cases({s.name: s for s in STORIES}, s3=["lookup", "bucket packing with vectors"])
 def test_readers_see_the_old_or_the_new_snapshot_whatever_happens_to_a_compaction(
     case: Story, shelves: Shelves, tmp_path: Path
 ) -> None:
@@ -45,7 +45,7 @@ def test_readers_see_the_old_or_the_new_snapshot_whatever_happens_to_a_compactio
         _check_left(case, shelf, trial, latest)
         _check_healed(case, shelf, trial)
 
-    assert tried > 50, "a compaction makes more calls than that"
+    assert tried > 40, "a compaction makes more calls than that"
 
 
 def _latest(table: Table) -> int:

@@ -27,7 +27,7 @@ from support.builders import (
     rows_of,
     upserts,
 )
-from support.faulty import Call, FaultyStorage
+from support.faulty import ActsAt, Call, FaultyStorage
 from support.reachable import names_below, needed_by
 from support.shelves import ACTING, Shelves, cases, changing
 
@@ -119,7 +119,7 @@ def end_of(root: str) -> tuple[set[str], set[str], str]:
     return names_below(root), entries, hint
 
 
-@cases({"plain": {}, "decoupled": DECOUPLED}, s3=["decoupled"])
+@cases({"plain": {}, "decoupled": DECOUPLED}, s3=["plain", "decoupled"])
 def test_whatever_happens_at_a_call_the_next_run_ends_alike(
     case: dict[str, str], shelves: Shelves, tmp_path: Path
 ) -> None:
@@ -164,7 +164,7 @@ def interrupted(
     found: list[tuple[str, str]] = []
     for at in moments(counted.calls):
         root = copied(table, tmp_path / f"{at}")
-        storage = _ActsAt(at, partial(_act_on, root, act))
+        storage = ActsAt(at, partial(_act_on, root, act))
         with suppress(TableError):
             expire(handle_on(root, storage, later()), KEEP)
         call = counted.calls[at]
@@ -189,19 +189,6 @@ def moments(calls: list[Call]) -> list[int]:
 
 def _act_on(root: str, act: Callable[[Table], object]) -> None:
     act(reopened(root, clock=later()))
-
-
-class _ActsAt(FaultyStorage):
-    """Lets somebody else act before the n-th call."""
-
-    def __init__(self, at: int, action: Callable[[], object]) -> None:
-        super().__init__()
-        self._at = at
-        self._action = action
-
-    def _run_hooks(self, when: str, call: object) -> None:
-        if when == "before" and len(self.calls) == self._at + 1:
-            self._action()
 
 
 def test_another_expiry_may_run_at_any_moment(small: Table, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from support.builders import (
     rows_of,
     upserts,
 )
-from support.faulty import Death, Died, Fault, FaultyStorage
+from support.faulty import ActsAt, Death, Died, Fault, FaultyStorage
 from support.reachable import names_below, needed_by
 from support.shelves import Shelves, cases, changing
 
@@ -126,7 +126,10 @@ def disturbed(act: Act, root: str, fault: Fault | None = None) -> FaultyStorage:
     return storage
 
 
-@cases(ACTS, s3=["delete", "roll back to an expired one"])
+@cases(
+    ACTS,
+    s3=["create", "delete", "rename", "replace", "roll back", "roll back to an expired one"],
+)
 def test_whatever_happens_at_a_call_nothing_breaks_and_the_next_run_ends_alike(
     case: Act, shelves: Shelves, table: Table
 ) -> None:
@@ -152,19 +155,6 @@ def test_whatever_happens_at_a_call_nothing_breaks_and_the_next_run_ends_alike(
 
 
 # --- others act -----------------------------------------------------------------------------------
-
-
-class _ActsAt(FaultyStorage):
-    """Lets somebody else act before the n-th call."""
-
-    def __init__(self, at: int, action: Callable[[], object]) -> None:
-        super().__init__()
-        self._at = at
-        self._action = action
-
-    def _run_hooks(self, when: str, call: object) -> None:
-        if when == "before" and len(self.calls) == self._at + 1:
-            self._action()
 
 
 OTHERS: dict[str, Act] = {
@@ -206,7 +196,7 @@ def test_others_may_act_at_any_moment(table: Table, tmp_path: Path, name: str, o
                 OTHERS[other](handle_on(root, FaultyStorage(), later()))
 
         with suppress(TableError):
-            act(handle_on(root, _ActsAt(at, meanwhile), later()))
+            act(handle_on(root, ActsAt(at, meanwhile), later()))
         whole(root)
 
 
@@ -251,7 +241,7 @@ def test_a_writer_at_any_moment_of_a_rollback_loses_no_commit(table: Table, tmp_
         def meanwhile(root: str = root) -> None:
             reopened(root, clock=later()).write(upserts(1, "meanwhile-"))
 
-        storage = _ActsAt(at, meanwhile)
+        storage = ActsAt(at, meanwhile)
         try:
             result = rollback(handle_on(root, storage, later()), to)
         except CommitConflict as error:

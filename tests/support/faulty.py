@@ -232,6 +232,19 @@ class FaultyStorage:
             hook.action()
 
 
+class ActsAt(FaultyStorage):
+    """Lets somebody else act before the n-th call."""
+
+    def __init__(self, at: int, action: Hook, inner: Storage | None = None) -> None:
+        super().__init__(inner or LocalStorage(sync=False))
+        self._at = at
+        self._action = action
+
+    def _run_hooks(self, when: When, call: Call) -> None:
+        if when == "before" and len(self.calls) == self._at + 1:
+            self._action()
+
+
 class FaultySink:
     """A sink whose writes, close and abort are calls; what it wrote so far stays after a death."""
 

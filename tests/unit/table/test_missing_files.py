@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -14,18 +12,15 @@ from support.builders import (
     append_table,
     handle_on,
     keyed_table,
-    live_files,
-    reopened,
     rows_of,
     upserts,
 )
-from support.faulty import Death, Died, Failure, FaultyStorage, LostAnswer, files_below
+from support.faulty import Failure, FaultyStorage, files_below
 
 from desilt.table.commit import Committer
 from desilt.table.errors import (
     CommitConflict,
     FileMissing,
-    OutcomeUnknown,
     StorageUnavailable,
     UnsupportedFeature,
 )
@@ -181,27 +176,6 @@ def test_a_store_that_fails_is_no_absence(table: Table) -> None:
         faulty = FaultyStorage(fault=Failure(at))
         with pytest.raises(StorageUnavailable):
             plan_missing(handle_on(table.path, faulty))
-
-
-@pytest.mark.parametrize("fault", [Death, Failure, LostAnswer])
-def test_the_commit_may_go_wrong_anywhere(
-    table: Table, tmp_path: Path, fault: Callable[[int], Death | Failure | LostAnswer]
-) -> None:
-    lose(table, 1)
-    storage = FaultyStorage()
-    root = f"{tmp_path}/copy/db.db/t"
-    shutil.copytree(table.path, root)
-    remove_missing(handle_on(root, storage))
-    expected = rows_of(reopened(root))
-    for at in range(len(storage.calls)):
-        shutil.rmtree(root)
-        shutil.copytree(table.path, root)
-        try:
-            remove_missing(handle_on(root, FaultyStorage(fault=fault(at))))
-        except (StorageUnavailable, OutcomeUnknown, Died):
-            remove_missing(handle_on(root, LocalStorage(sync=False)))
-        assert rows_of(reopened(root)) == expected, at
-        assert len(live_files(reopened(root))) == 2
 
 
 def test_tables_that_are_not_understood_are_refused(table: Table) -> None:
