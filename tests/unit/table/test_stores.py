@@ -19,6 +19,7 @@ from typing import Any
 import polars as pl
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.utils import parse_timestamp
 
 from desilt.table.errors import InvalidRequest, StorageUnavailable
 from desilt.table.format.parquet import ParquetEncoding, encode
@@ -29,6 +30,7 @@ from desilt.table.storage.object_path import object_path
 from desilt.table.storage.s3 import S3Storage
 from desilt.table.storage.s3_calls import make_client, md5
 from desilt.table.storage.s3_reads import KEPT_BYTES, PIECE_BYTES, S3Ranges
+from desilt.table.storage.s3_session import moment, session_of
 from desilt.table.storage.scratch import PREFIX, Scratch
 
 OPTIONS = StoreOptions(
@@ -330,3 +332,36 @@ def test_the_folder_of_a_process_is_one_and_made_anew(tmp_path: Path) -> None:
     first.rmdir()
 
     assert Path(Scratch(str(tmp_path)).new_path()).parent.is_dir()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2026-11-27T20:00:00.123Z",
+        "2026-11-27T20:00:00Z",
+        "2026-11-27T21:00:00+01:00",
+        "2026-11-27T20:00:00",
+        "Fri, 27 Nov 2026 20:00:00 GMT",
+        "Fri, 27 Nov 2026 20:00:00 -0000",
+        "20261127T200000Z",
+        "1795809600",
+        "1795809600.5",
+        1795809600,
+        1795809600.5,
+    ],
+)
+def test_times_are_what_the_client_library_makes_of_them(value: Any) -> None:
+    assert moment(value) == parse_timestamp(value)
+
+
+@pytest.mark.parametrize("value", ["", "yesterday", None])
+def test_what_is_no_time_is_refused_as_the_client_library_does(value: Any) -> None:
+    for parse in (moment, parse_timestamp):
+        with pytest.raises((ValueError, TypeError, RuntimeError)):
+            parse(value)
+
+
+def test_clients_use_it() -> None:
+    session = session_of(StoreOptions(access_key="a", secret_key="b", region="x"), None)
+    factory = session.get_component("response_parser_factory")
+    assert factory.create_parser("rest-xml")._timestamp_parser is moment
