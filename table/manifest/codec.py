@@ -89,6 +89,9 @@ _REQUIRED = (
 )  # fmt: skip
 """Columns without which an entry says nothing."""
 
+_KINDS = frozenset((0, 1))
+"""Added, deleted: no number lies between them."""
+
 _ENTRY_AVRO = fastavro.parse_schema(
     {
         "type": "record",
@@ -341,7 +344,7 @@ def _normalised(wire: pl.DataFrame, path: str, *, stats: bool) -> pl.DataFrame:
     missing = {"_VERSION", "_FILE", *(w for w, _ in _ENTRY_FIELDS)} - set(wire.columns)
     if missing:
         raise CorruptTable("manifest lacks a field", field=min(missing), file=path)
-    for version in wire["_VERSION"].unique():
+    for version in _extremes(wire.get_column("_VERSION")):
         _check_version(version, path)
     try:
         columns = _columns(wire, stats=stats)
@@ -351,9 +354,15 @@ def _normalised(wire: pl.DataFrame, path: str, *, stats: bool) -> pl.DataFrame:
     for name in _REQUIRED:
         if whole[name].null_count():
             raise CorruptTable("manifest entry lacks a field", field=name, file=path)
-    if not whole["kind"].is_in([0, 1]).all():
+    if not _KINDS.issuperset(_extremes(whole.get_column("kind"))):
         raise CorruptTable("unknown kind of manifest entry", file=path)
     return whole
+
+
+def _extremes(numbers: pl.Series) -> list[object]:
+    """The least and the greatest, and None where any is null: cheaper than all that there are."""
+    null = [None] if numbers.null_count() else []
+    return [numbers.min(), numbers.max(), *null]
 
 
 def _columns(wire: pl.DataFrame, *, stats: bool) -> dict[str, pl.Series]:
