@@ -32,7 +32,8 @@ setup-servers:
 # that all workers end at one time. The daemon and its workers are started again and again: what
 # they are compiled to is kept, whatever the caller's environment says.
 test: setup
-	PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(or $(WORKERS),2) --dist loadfile \
+		--no-loadscope-reorder
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
