@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := build/.venv-stamp
 
-.PHONY: check test demo bench duel duel-s3 soak committers fmt lint types setup setup-peers setup-tools setup-servers \
-	build clean
+.PHONY: check test demo bench duel duel-s3 soak committers fmt lint types pyright mypy setup \
+	setup-peers setup-tools setup-servers build clean
 
 check: lint types test
 
@@ -28,8 +28,12 @@ setup-tools: $(STAMP)
 setup-servers:
 	bash scripts/setup_servers.sh
 
+# Files go to workers in their order, which has the slow folders first and the quick one last, so
+# that all workers end at one time. The daemon and its workers are started again and again: what
+# they are compiled to is kept, whatever the caller's environment says.
 test: setup
-	PYTHONSAFEPATH=1 $(BIN)/pytest -n 2 --dist loadfile
+	PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(or $(WORKERS),2) --dist loadfile \
+		--no-loadscope-reorder
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -37,7 +41,12 @@ lint: $(STAMP)
 	PYTHONSAFEPATH=1 $(BIN)/lint-imports
 
 types: $(STAMP)
+	$(MAKE) --no-print-directory --output-sync=target -j2 pyright mypy
+
+pyright: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright
+
+mypy: $(STAMP)
 	$(BIN)/mypy
 
 fmt: $(STAMP)

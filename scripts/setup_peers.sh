@@ -101,7 +101,7 @@ setup_java() {
 setup_rest() {
   local home="$peers/rest" pom="$java_src/rest/pom.xml" tests want
   tests="$maven_repo/org/apache/paimon/paimon-core/$newest/paimon-core-$newest-tests.jar"
-  want="$(digest "$newest $maven_repo" "$pom")"
+  want="$(digest "$newest $maven_repo" "$pom" "$java_src/rest/RestServer.java")"
   if fresh "$home" "$want" && jars_present "$home/classpath.txt"; then
     return
   fi
@@ -109,6 +109,8 @@ setup_rest() {
   rm -rf "$home"
   get_alone "$tests" "paimon-core:$newest:jar:tests"
   "${maven[@]}" -f "$pom" "-Dpaimon=$newest" "-Dpaimon.tests.jar=$tests" compile
+  javac -d "$home/classes" -cp "$(<"$peers/java-$newest/classpath.txt"):$(<"$home/classpath.txt")" \
+    "$java_src/rest/RestServer.java"
   printf '%s' "$want" >"$home/stamp"
 }
 

@@ -16,6 +16,7 @@ of its own.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -99,6 +100,7 @@ ScalarType = ColumnType
 """Where only types without parts come."""
 
 
+@functools.cache
 def parse_type(text: str) -> ColumnType:
     """Reads a type's SQL text; `X WITH LOCAL TIME ZONE` has the root `TIMESTAMP_LTZ`."""
     nested = _NESTED.fullmatch(text.strip())
@@ -170,14 +172,14 @@ def type_json(text: str) -> str | dict[str, Any]:
 
 def ordered(value: Json) -> Json:
     """The same wire value with the entries of all maps in it in one order."""
+    if not isinstance(value, (list, dict)):  # most are
+        return value
     if isinstance(value, list):
         return [ordered(item) for item in value]
-    if isinstance(value, dict):
-        if "map" in value:
-            entries = cast("list[list[Json]]", [ordered(entry) for entry in value["map"]])
-            return {"map": sorted(entries, key=_key_text)}
-        return {key: ordered(item) for key, item in value.items()}
-    return value
+    if "map" in value:
+        entries = cast("list[list[Json]]", [ordered(entry) for entry in value["map"]])
+        return {"map": sorted(entries, key=_key_text)}
+    return {key: ordered(item) for key, item in value.items()}
 
 
 def _key_text(entry: list[Json]) -> str:

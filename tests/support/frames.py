@@ -127,7 +127,9 @@ def _structs(kind: ColumnType, rows: Sequence[Any]) -> pl.Series:
 
 def wire_of(type_text: str, series: pl.Series) -> list[Json]:
     """The inverse of `column_of`; the series must have its type. Maps come in `ordered` order."""
-    return [ordered(value) for value in _wire(parse_type(type_text), series)]
+    kind = parse_type(type_text)
+    values = _wire(kind, series)
+    return [ordered(value) for value in values] if kind.parts else values
 
 
 def _wire(kind: ColumnType, series: pl.Series) -> list[Any]:

@@ -16,7 +16,6 @@ __all__ = ["RestServer", "rest_server"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PEERS = _ROOT / "build" / "peers"
-_SOURCE = _ROOT / "tests" / "interop" / "java" / "rest" / "RestServer.java"
 _LISTENING = re.compile(r"^listening on http://[^/]*:(\d+)", re.MULTILINE)
 _JAVA = ("java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
@@ -47,17 +46,19 @@ def rest_server(*, warehouse: str = "lake", token: str = "secret") -> Generator[
     with server_folder("rest") as folder:
         data, log = folder / "data", folder / "rest.log"
         data.mkdir()
-        command = [*_JAVA, "-cp", _classpath(), str(_SOURCE), str(data), warehouse, token]
+        command = [*_JAVA, "-cp", _classpath(), "RestServer", str(data), warehouse, token]
         with running(command, log) as process:
             wait_until(lambda: _port(log) is not None, process, log)
             yield RestServer(f"http://127.0.0.1:{_port(log)}", warehouse, token, data)
 
 
 def _classpath() -> str:
-    peer, own = _PEERS / f"java-{NEWEST}" / "classpath.txt", _PEERS / "rest" / "classpath.txt"
-    if not (peer.is_file() and own.is_file()):
+    peer, home = _PEERS / f"java-{NEWEST}" / "classpath.txt", _PEERS / "rest"
+    own, classes = home / "classpath.txt", home / "classes"
+    if not (peer.is_file() and own.is_file() and classes.is_dir()):
         raise PeerNotSetUp("the REST catalog server is not there: run make setup-peers")
-    return os.pathsep.join(path.read_text(encoding="utf-8").strip() for path in (peer, own))
+    jars = (path.read_text(encoding="utf-8").strip() for path in (peer, own))
+    return os.pathsep.join((str(classes), *jars))
 
 
 def _port(log: Path) -> int | None:

@@ -73,7 +73,7 @@ def _answer(found: object) -> tuple[int, bytes]:
 @pytest.fixture
 def double() -> Iterator[Double]:
     server = Double()
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield server
     server.shutdown()
