@@ -1,8 +1,8 @@
 """Holds every request to an object store back a little and counts how many wait, in a process of
 its own: ``python -m bench.slow_proxy ENDPOINT SECONDS``.
 
-Says its address on a line. Each line it reads is a pattern of paths; for it it says, as JSON, what
-came by since the last line: see `InFlight`.
+Says its address on a line. Each line it reads is a number and a pattern of paths; for it it says,
+as JSON, what came by since the last line: see `InFlight`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from support.proxy_faults import Delay, Match
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """Requests at once; ``kept``: see `kept_in_flight`, of the first for each path that matches."""
+    """Requests at once; ``kept``: see `kept_in_flight`, of the first for each of so many paths."""
 
     most: int
     kept: float
@@ -37,9 +37,13 @@ class SlowProxy:
     said: IO[str]
     told: IO[str]
 
-    def since_last(self, pattern: str = "") -> InFlight:
-        """What came by since the last call, or the start."""
-        self.told.write(f"{pattern}\n")
+    def since_last(self, count: int = 0, pattern: str = "") -> InFlight:
+        """What came by since the last call, or the start.
+
+        Args:
+            count: of those paths that match, how many are asked for at a time.
+        """
+        self.told.write(f"{count} {pattern}\n")
         self.told.flush()
         return InFlight(**json.loads(self.said.readline()))
 
@@ -65,14 +69,15 @@ def main() -> None:
         proxy.on(Match(), Delay(float(seconds)), times=None)
         print(proxy.endpoint, flush=True)
         for line in sys.stdin:
-            seen = proxy.seen(Match(path=line.rstrip("\n")))
-            said = InFlight(proxy.max_in_flight, kept_in_flight(_first(seen)), len(proxy.seen()))
+            count, _, pattern = line.rstrip("\n").partition(" ")
+            firsts = _firsts(proxy.seen(Match("GET", path=pattern)))[: int(count)]
+            said = InFlight(proxy.max_in_flight, kept_in_flight(firsts), len(proxy.seen()))
             proxy.forget()
             print(json.dumps(asdict(said)), flush=True)
 
 
-def _first(seen: list[Seen]) -> list[Seen]:
-    """The first request of each path."""
+def _firsts(seen: list[Seen]) -> list[Seen]:
+    """The first request of each path, in their order."""
     firsts: dict[str, Seen] = {}
     for one in sorted(seen, key=lambda one: one.begun):
         firsts.setdefault(one.request.path, one)

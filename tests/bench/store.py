@@ -64,11 +64,11 @@ class Lake:
         storage = S3Storage(BUCKET, impatient(self.server))
         return uploaded(str(table), storage, f"s3://{BUCKET}/{uuid.uuid4().hex}/db.db/t")
 
-    def seen(self, work: Callable[[], Answer], pattern: str) -> Answer:
-        """What it answers, and what the proxy saw of it; see `InFlight`."""
+    def seen(self, work: Callable[[], Answer], count: int, pattern: str) -> Answer:
+        """What it answers, and what the proxy saw of it; see `SlowProxy.since_last`."""
         self.proxy.since_last()
         answer = work()
-        return {**answer, **asdict(self.proxy.since_last(pattern))}
+        return {**answer, **asdict(self.proxy.since_last(count, pattern))}
 
 
 @contextmanager
@@ -134,7 +134,8 @@ def runs(work: Path, name: str, count: int, repeats: int) -> tuple[int, list[Ans
         for _ in range(repeats + 1):
             table = place.put(made)
             download = partial(worker.call, "download", prefix=f"{table}/{folder.name}/")
-            theirs.append(place.seen(download, ASKED[name]))
-            ours.append(place.seen(partial(worker.call, CALLS[name], table=table), ASKED[name]))
+            theirs.append(place.seen(download, count, ASKED[name]))
+            call = partial(worker.call, CALLS[name], table=table)
+            ours.append(place.seen(call, count, ASKED[name]))
     shutil.rmtree(work / name)
     return size, ours[1:], theirs[1:]

@@ -33,9 +33,13 @@ class Follower:
         self._thread = threading.Thread(target=self._follow, args=(consumer,), daemon=True)
         self._thread.start()
 
+    def stop(self) -> None:
+        """Let it go once all was told; `end` says what that was."""
+        self._ending.set()
+
     def end(self) -> list[SnapshotChanges]:
         """What it was told, snapshot by snapshot; raises what it raised."""
-        self._ending.set()
+        self.stop()
         self._thread.join(60)
         assert not self._thread.is_alive()
         if self.error is not None:

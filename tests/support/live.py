@@ -102,6 +102,22 @@ def _live(played: Played, javas: tuple[Peer, Peer], players: Mapping[str, Player
     followers = {
         t.name: Follower(t.shape, t.path, "follower") for t in tables if t.name in CHANGELOGS
     }
+    try:
+        _written(played, javas, players)
+        played.seconds["writing"] = time.monotonic() - started
+        if not played.writer_errors:
+            wait_for(lambda: _kept(played), 120)
+        played.seconds["draining"] = time.monotonic() - started - played.seconds["writing"]
+    finally:
+        for follower in followers.values():
+            follower.stop()
+    played.told = {name: follower.end() for name, follower in followers.items()}
+    played.metrics = {"text": played.daemon.get("/metrics"), "tasks": played.daemon.get("/tasks")}
+
+
+def _written(played: Played, javas: tuple[Peer, Peer], players: Mapping[str, Player]) -> None:
+    """All that is written, by all writers side by side."""
+    tables = list(played.tables.values())
     written = [t for t in tables if t.writer == "java"]
     streams = [
         (OfPeer(javas[0]), written[::2]),
@@ -116,12 +132,6 @@ def _live(played: Played, javas: tuple[Peer, Peer], players: Mapping[str, Player
         thread.start()
     for thread in threads:
         thread.join()
-    played.seconds["writing"] = time.monotonic() - started
-    if not played.writer_errors:
-        wait_for(lambda: _kept(played), 120)
-    played.seconds["draining"] = time.monotonic() - started - played.seconds["writing"]
-    played.told = {name: follower.end() for name, follower in followers.items()}
-    played.metrics = {"text": played.daemon.get("/metrics"), "tasks": played.daemon.get("/tasks")}
 
 
 def _write(player: Player, tables: Sequence[Kept], errors: list[str]) -> None:
