@@ -259,9 +259,10 @@ def _check_version(version: object, path: str) -> None:
 
 
 def _check_versions(versions: pl.Series, path: str) -> None:
-    # Comparing is much cheaper than what Polars makes an expression of, as `unique`.
-    if versions.null_count() or (versions != ENTRY_VERSION).any():
-        for version in versions.unique():
+    # Comparing numbers is much cheaper than what Polars makes an expression of, as `unique`.
+    whole = versions.dtype.is_integer() and not versions.null_count()
+    if not whole or (versions != ENTRY_VERSION).any():
+        for version in versions.to_list():
             _check_version(version, path)
 
 
@@ -321,13 +322,17 @@ def _text(value: bytes) -> bytes:
 def _decode_slowly(data: bytes, path: str) -> pl.DataFrame:
     rows = _records(data, path)
     for row in rows:
+        _check_version(row.get("_VERSION", ENTRY_VERSION), path)  # before it is made a number
         file: dict[str, Any] = row.get("_FILE") or {}
         created = file.get("_CREATION_TIME")
         if isinstance(created, datetime):
             file["_CREATION_TIME"] = round(created.timestamp() * 1000)
     if not rows:
         return pl.DataFrame()
-    return pl.DataFrame(rows, schema=_wire_frame_schema(), strict=False)
+    try:
+        return pl.DataFrame(rows, schema=_wire_frame_schema(), strict=False)
+    except (pl.exceptions.PolarsError, TypeError) as error:
+        raise CorruptTable("manifest is not readable", reason=str(error), file=path) from error
 
 
 def _wire_frame_schema() -> dict[str, pl.DataType]:
