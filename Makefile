@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := build/.venv-stamp
 
-.PHONY: check test demo bench duel duel-s3 soak committers fmt lint types pyright mypy setup \
+.PHONY: check test demo bench duel duel-s3 crash-s3 soak committers fmt lint types pyright mypy setup \
 	setup-peers setup-tools setup-servers build clean
 
 check: lint types test
@@ -65,6 +65,10 @@ duel: setup-peers
 duel-s3: setup
 	PYTHONSAFEPATH=1 PYTHONPATH=tests $(BIN)/python -m bench.duel_s3 --seconds $(or $(SECONDS),300) \
 		$(if $(KIND),--kind $(KIND))
+
+crash-s3: setup
+	PYTHONSAFEPATH=1 DESILT_EVERY_CALL=1 $(BIN)/pytest -n $(or $(WORKERS),2) -k "s3 and not test_s3_" \
+		$(or $(ONLY),tests/fault)
 
 soak: setup-peers
 	PYTHONSAFEPATH=1 PYTHONPATH=tests $(BIN)/python -m bench.soak --seconds $(or $(SECONDS),600) \

@@ -6,7 +6,8 @@ looked at on the disk, as what is in a bucket is brought there. So a test says o
 On the disk every call of an act goes wrong in turn, in a bucket one of each kind, chosen by a seed:
 there a call takes longer, and what is asked of a store is the same. Every kind of fault happens to
 a call that changes something; to one that changes nothing, in a bucket, one kind or another: there
-that is so of what is written, too, until it is closed.
+that is so of what is written, too, until it is closed. With DESILT_EVERY_CALL=1 a bucket is treated
+as the disk is, by every case of `cases`; that takes hours.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ UNANSWERED = ("gets no answer", "gets no answer any more")
 """What is but a failure to a caller who asks for nothing to be done."""
 
 SEED = 11
+EVERY_CALL = os.environ.get("DESILT_EVERY_CALL", "") not in ("", "0")
 FOLDER = "folder"
 UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 WORKERS = 8
@@ -278,9 +280,14 @@ class LocalShelf(Shelf):
         return range(len(calls))
 
     def kinds(self, call: Call, number: int, looks: Collection[str]) -> Collection[str]:
-        if call.method in ACTING:
-            return FAULTS
-        return [kind for kind in looks if kind not in UNANSWERED]
+        return _kinds(call, looks)
+
+
+def _kinds(call: Call, looks: Collection[str]) -> Collection[str]:
+    """Everything to a call that changes something, and to one that only asks what the test says."""
+    if call.method in ACTING:
+        return FAULTS
+    return [kind for kind in looks if kind not in UNANSWERED]
 
 
 def _stamps(root: str) -> State:
@@ -397,6 +404,8 @@ class BucketShelf(Shelf):
 
     def places(self, calls: Sequence[Call]) -> Sequence[int]:
         """One call of each kind."""
+        if EVERY_CALL:
+            return range(len(calls))
         by_kind: dict[str, list[int]] = {}
         for at, call in enumerate(calls):
             by_kind.setdefault(_kind_of(call), []).append(at)
@@ -406,6 +415,8 @@ class BucketShelf(Shelf):
 
     def kinds(self, call: Call, number: int, looks: Collection[str]) -> Collection[str]:
         """Everything to a call that changes something, and to the others one after the other."""
+        if EVERY_CALL:
+            return _kinds(call, looks)
         if call.method in ACTING - _HELD_BACK:
             return FAULTS
         answered = [kind for kind in FAULTS if kind not in UNANSWERED]
@@ -451,5 +462,5 @@ def _side_by_side(act: Callable[[str], None], paths: Sequence[str]) -> None:
 def cases(given: Mapping[str, T], *, s3: Collection[str]) -> pytest.MarkDecorator:
     """A test's ``case`` and its ``shelves``: all of them on the disk, some in a bucket, too."""
     found = [pytest.param(case, "local", id=name) for name, case in given.items()]
-    found += [pytest.param(given[name], "s3", id=f"{name}-s3") for name in s3]
+    found += [pytest.param(given[n], "s3", id=f"{n}-s3") for n in (given if EVERY_CALL else s3)]
     return pytest.mark.parametrize(("case", "shelves"), found, indirect=["shelves"])
