@@ -7,7 +7,7 @@ On the disk every call of an act goes wrong in turn, in a bucket one of each kin
 there a call takes longer, and what is asked of a store is the same. Every kind of fault happens to
 a call that changes something; to one that changes nothing, in a bucket, one kind or another: there
 that is so of what is written, too, until it is closed. With DESILT_EVERY_CALL=1 a bucket is treated
-as the disk is, by every case of `cases`; that takes hours.
+as the disk is, by every case of `cases`: minutes in place of one.
 """
 
 from __future__ import annotations
