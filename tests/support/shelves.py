@@ -160,6 +160,11 @@ class Shelf(ABC):
     def seen(self, state: State | None = None) -> str:
         """Root of the copy, as it is now, on the disk; ``state``: if that is known."""
 
+    @property
+    @abstractmethod
+    def exhaustive(self) -> bool:
+        """Whether every call goes wrong."""
+
     @abstractmethod
     def places(self, calls: Sequence[Call]) -> Sequence[int]:
         """Numbers of the calls that are to go wrong."""
@@ -275,6 +280,10 @@ class LocalShelf(Shelf):
 
     def seen(self, state: State | None = None) -> str:
         return self.root
+
+    @property
+    def exhaustive(self) -> bool:
+        return True
 
     def places(self, calls: Sequence[Call]) -> Sequence[int]:
         return range(len(calls))
@@ -402,9 +411,13 @@ class BucketShelf(Shelf):
         found = answer.get("Contents", [])
         return frozenset((o.get("Key", "")[start:], o.get("ETag", "").strip('"')) for o in found)
 
+    @property
+    def exhaustive(self) -> bool:
+        return EVERY_CALL
+
     def places(self, calls: Sequence[Call]) -> Sequence[int]:
         """One call of each kind."""
-        if EVERY_CALL:
+        if self.exhaustive:
             return range(len(calls))
         by_kind: dict[str, list[int]] = {}
         for at, call in enumerate(calls):
@@ -415,7 +428,7 @@ class BucketShelf(Shelf):
 
     def kinds(self, call: Call, number: int, looks: Collection[str]) -> Collection[str]:
         """Everything to a call that changes something, and to the others one after the other."""
-        if EVERY_CALL:
+        if self.exhaustive:
             return _kinds(call, looks)
         if call.method in ACTING - _HELD_BACK:
             return FAULTS
